@@ -1,0 +1,42 @@
+"""Every technique for training deep networks, as plain Keras 3 objects and ready-made recipes."""
+
+import importlib
+
+# Imported at once, so that what they register is known when a saved model is loaded.
+from keras_deeptricks import (
+    callbacks,
+    constraints,
+    initializers,
+    layers,
+    losses,
+    optimizers,
+    schedules,
+)
+from keras_deeptricks.version import __version__
+
+_LAZY = ("datasets", "diagnostics", "recipes", "visualization")
+
+__all__ = [
+    "__version__",
+    "callbacks",
+    "constraints",
+    "datasets",
+    "diagnostics",
+    "initializers",
+    "layers",
+    "losses",
+    "optimizers",
+    "recipes",
+    "schedules",
+    "visualization",
+]
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted([*globals(), *_LAZY])

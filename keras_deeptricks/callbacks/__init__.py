@@ -1,0 +1,15 @@
+"""Callbacks: they act at the start and the ends of epochs, or only observe."""
+
+from keras_deeptricks.callbacks.early_stopping import EarlyStopping
+from keras_deeptricks.callbacks.hyperparameter_log import HyperparameterLog
+from keras_deeptricks.callbacks.one_cycle import OneCycle
+from keras_deeptricks.callbacks.performance_scheduling import PerformanceScheduling
+from keras_deeptricks.callbacks.schedule import Schedule
+
+__all__ = [
+    "EarlyStopping",
+    "HyperparameterLog",
+    "OneCycle",
+    "PerformanceScheduling",
+    "Schedule",
+]

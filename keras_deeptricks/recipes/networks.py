@@ -1,0 +1,373 @@
+"""The two default networks, compiled: batch norm or self-normalizing."""
+
+import keras
+
+from keras_deeptricks.initializers.for_activation import for_activation
+from keras_deeptricks.layers.standardization import Standardization
+from keras_deeptricks.losses.standardized_mean_squared_error import StandardizedMeanSquaredError
+from keras_deeptricks.optimizers import SGD, Nadam, RMSprop
+from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
+
+TASKS = ("classification", "regression", "binary", "multilabel")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# From this number of hidden layers on, batch norm is worth its cost.
+DEEP_ENOUGH_FOR_BATCH_NORM = 3
+DEFAULT_LEARNING_RATES = {"momentum": 0.02, "rmsprop": 1e-3, "nadam": 1e-3}
+
+
+def default_network(
+    input_shape,
+    outputs,
+    hidden_units=(300, 100),
+    task="classification",
+    normalization="auto",
+    batch_norm_position="before",
+    adapt_to=None,
+    adapt_targets_to=None,
+    activation="elu",
+    dropout=0.0,
+    l2=0.0,
+    optimizer="momentum",
+    learning_rate=None,
+    momentum=0.95,
+    precision="float32",
+    steps_per_execution=1,
+    seed=None,
+    name="default_network",
+):
+    """The default configuration of a dense network: He initialization, ELU, batch norm, momentum.
+
+    Use it as the first network on any table or small image. The inputs are standardized inside
+    the model: images by one mean and deviation per channel, tables per feature.
+
+    Args:
+        input_shape: Shape of one row: `(features,)` for a table, `(height, width)` or `(height,
+            width, channels)` for an image, flattened after standardization.
+        outputs: Number of classes, labels or targets; 1 for a binary task.
+        hidden_units: Width of each hidden layer. Defaults to `(300, 100)`.
+        task: `"classification"` (softmax), `"binary"` or `"multilabel"` (sigmoid), or
+            `"regression"` (linear).
+        normalization: `"batch"`, None, or `"auto"`: batch norm from three hidden layers on.
+        batch_norm_position: `"before"` the activation (then the dense layer has no bias) or
+            `"after"` it.
+        adapt_to: Data to take the inputs' statistics from, or None to call
+            `adapt` on the layer `"standardization"` later.
+        adapt_targets_to: Targets of a regression, an array. The model then predicts in their
+            units while it is trained in units of their deviation, and its loss is 1 − R².
+        activation: Name of the activation, whose initializer is chosen by
+            `keras_deeptricks.initializers.for_activation`. Defaults to `"elu"`.
+        dropout: Rate of dropout after each hidden layer, from 0 to below 1. Defaults to `0.0`.
+        l2: Strength of the l2 penalty on the kernels, at least 0. Defaults to `0.0`.
+        optimizer: `"momentum"` (SGD with Nesterov momentum), `"rmsprop"`, `"nadam"`, or a
+            `keras.optimizers.Optimizer`.
+        learning_rate: A float or schedule. By default 0.02 for momentum and 0.001 for the others.
+        momentum: Momentum, or β₁ of Nadam; a float or schedule. Defaults to `0.95`, where 1cycle
+            begins.
+        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"` (with loss scaling). The
+            standardization and the output stay in float32.
+        steps_per_execution: Steps per compiled call, as in `model.compile`.
+        seed: Whole number that fixes the initial weights and dropout masks, or None.
+        name: Name of the model.
+
+    Returns:
+        A compiled `keras.Model`.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_deeptricks as kdt
+
+    x = np.random.default_rng(0).normal(5, 2, size=(100, 8))
+    model = kdt.recipes.default_network((8,), 3, hidden_units=(50, 50, 50), adapt_to=x)
+    model.fit(x, np.arange(100) % 3, verbose=0)
+    ```
+
+    Reference: Géron, Hands-on machine learning, 2nd and 3rd ed., chapter 11, "Summary and
+    practical guidelines"; He et al., 2015; Clevert et al., 2016; Ioffe & Szegedy, 2015.
+    """
+    units = _check_units(hidden_units)
+    check_choice("normalization", normalization, ("auto", "batch", None))
+    check_choice("batch_norm_position", batch_norm_position, ("before", "after"))
+    if normalization == "auto":
+        normalization = "batch" if len(units) >= DEEP_ENOUGH_FOR_BATCH_NORM else None
+    dropout = check_number("dropout", dropout, minimum=0, below=1)
+    seeds = _Seeds(seed)
+
+    def hidden(tensor, width, policy):
+        before = normalization == "batch" and batch_norm_position == "before"
+        tensor = keras.layers.Dense(
+            width,
+            use_bias=not before,
+            kernel_initializer=for_activation(activation, seed=seeds.next()),
+            kernel_regularizer=_regularizer(l2),
+            dtype=policy,
+        )(tensor)
+        if before:
+            tensor = keras.layers.BatchNormalization(dtype=policy)(tensor)
+        tensor = keras.layers.Activation(activation, dtype=policy)(tensor)
+        if normalization == "batch" and not before:
+            tensor = keras.layers.BatchNormalization(dtype=policy)(tensor)
+        if dropout:
+            tensor = keras.layers.Dropout(dropout, seed=seeds.next(), dtype=policy)(tensor)
+        return tensor
+
+    return _network(
+        input_shape,
+        outputs,
+        units,
+        hidden,
+        seeds,
+        name=name,
+        task=task,
+        adapt_to=adapt_to,
+        adapt_targets_to=adapt_targets_to,
+        l2=l2,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        precision=precision,
+        steps_per_execution=steps_per_execution,
+    )
+
+
+def self_normalizing_network(
+    input_shape,
+    outputs,
+    hidden_units=(300, 100),
+    task="classification",
+    alpha_dropout=0.1,
+    adapt_to=None,
+    adapt_targets_to=None,
+    l2=0.0,
+    optimizer="momentum",
+    learning_rate=None,
+    momentum=0.95,
+    precision="float32",
+    steps_per_execution=1,
+    seed=None,
+    name="self_normalizing_network",
+):
+    """A self-normalizing network: LeCun initialization, SELU, alpha dropout, no batch norm.
+
+    Use it for deep plain stacks of dense layers: activations keep mean 0 and variance 1 through
+    any number of layers. This holds only for standardized inputs, LeCun initialization and a
+    plain stack: skip connections, ordinary dropout, unscaled inputs or another initializer break
+    it, and an l2 penalty bends it.
+
+    Args:
+        alpha_dropout: Rate of the alpha dropout behind each hidden layer, from 0 to below 1.
+            Defaults to `0.1`.
+        input_shape, outputs, hidden_units, task, adapt_to, adapt_targets_to, l2, optimizer,
+        learning_rate, momentum, precision, steps_per_execution, seed, name: As in
+            `default_network`.
+
+    Returns:
+        A compiled `keras.Model`.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_deeptricks as kdt
+
+    x = np.random.default_rng(0).normal(5, 2, size=(100, 8))
+    model = kdt.recipes.self_normalizing_network((8,), 3, hidden_units=(50,) * 8, adapt_to=x)
+    model.fit(x, np.arange(100) % 3, verbose=0)
+    ```
+
+    Reference: Klambauer, Unterthiner, Mayr & Hochreiter, Self-normalizing neural networks, 2017.
+    """
+    alpha_dropout = check_number("alpha_dropout", alpha_dropout, minimum=0, below=1)
+    seeds = _Seeds(seed)
+
+    def hidden(tensor, width, policy):
+        tensor = keras.layers.Dense(
+            width,
+            activation="selu",
+            kernel_initializer=for_activation("selu", seed=seeds.next()),
+            kernel_regularizer=_regularizer(l2),
+            dtype=policy,
+        )(tensor)
+        if alpha_dropout:
+            tensor = keras.layers.AlphaDropout(alpha_dropout, seed=seeds.next(), dtype=policy)(
+                tensor
+            )
+        return tensor
+
+    return _network(
+        input_shape,
+        outputs,
+        _check_units(hidden_units),
+        hidden,
+        seeds,
+        name=name,
+        task=task,
+        adapt_to=adapt_to,
+        adapt_targets_to=adapt_targets_to,
+        l2=l2,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        precision=precision,
+        steps_per_execution=steps_per_execution,
+    )
+
+
+def _network(
+    input_shape,
+    outputs,
+    hidden_units,
+    hidden,
+    seeds,
+    *,
+    name,
+    task,
+    adapt_to,
+    adapt_targets_to,
+    l2,
+    optimizer,
+    learning_rate,
+    momentum,
+    precision,
+    steps_per_execution,
+):
+    """Standardization, the hidden layers, the output of the task; compiled."""
+    input_shape = _check_input_shape(input_shape)
+    outputs = check_integer("outputs", outputs, minimum=1)
+    check_choice("task", task, TASKS)
+    check_choice("precision", precision, PRECISIONS)
+    if task == "classification" and outputs < 2:
+        raise ValueError(
+            "`outputs` must be at least 2 for task='classification', a softmax over classes. "
+            f"Received: outputs={outputs}. For two classes with one output use task='binary'."
+        )
+    if task == "binary" and outputs != 1:
+        raise ValueError(f"`outputs` must be 1 for task='binary'. Received: outputs={outputs}.")
+    if adapt_targets_to is not None and task != "regression":
+        raise ValueError(f"`adapt_targets_to` is for task='regression'. Received: task='{task}'.")
+    optimizer = _optimizer(optimizer, learning_rate, momentum, precision)
+    policy = keras.DTypePolicy(precision)
+
+    inputs = keras.Input(input_shape)
+    # Images of one channel come with or without an axis for it.
+    standardization = Standardization(
+        axis=None if len(input_shape) == 2 else -1, name="standardization"
+    )
+    tensor = standardization(inputs)
+    if len(input_shape) > 1:
+        tensor = keras.layers.Flatten(dtype="float32")(tensor)
+    for width in hidden_units:
+        tensor = hidden(tensor, width, policy)
+    activation = {"classification": "softmax", "regression": "linear"}.get(task, "sigmoid")
+    tensor = keras.layers.Dense(
+        outputs,
+        kernel_initializer=for_activation(activation, seed=seeds.next()),
+        kernel_regularizer=_regularizer(l2),
+        dtype=policy,
+    )(tensor)
+    tensor = keras.layers.Activation(activation, dtype="float32", name="output")(tensor)
+    loss = _LOSSES.get(task)
+    if task == "regression":
+        units = Standardization(axis=-1, invert=True, name="target_units")
+        tensor = units(tensor)
+        deviation = 1.0
+        if adapt_targets_to is not None:
+            targets = keras.ops.convert_to_numpy(adapt_targets_to)
+            units.adapt(targets.reshape(len(targets), -1))
+            deviation = keras.ops.convert_to_numpy(units.deviation).tolist()
+        loss = StandardizedMeanSquaredError(deviation)
+    model = keras.Model(inputs, tensor, name=name)
+    if adapt_to is not None:
+        standardization.adapt(adapt_to)
+    model.compile(optimizer, loss, metrics=_metrics(task), steps_per_execution=steps_per_execution)
+    return model
+
+
+_LOSSES = {
+    "classification": "sparse_categorical_crossentropy",
+    "binary": "binary_crossentropy",
+    "multilabel": "binary_crossentropy",
+}
+
+
+def _metrics(task):
+    if task == "regression":
+        return [
+            keras.metrics.RootMeanSquaredError(name="rmse"),
+            keras.metrics.MeanAbsoluteError(name="mae"),
+        ]
+    if task == "classification":
+        return ["accuracy"]
+    return [keras.metrics.BinaryAccuracy(name="accuracy")]
+
+
+def _optimizer(optimizer, learning_rate, momentum, precision):
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        if learning_rate is not None:
+            raise ValueError(
+                "`learning_rate` cannot be given with an optimizer object: set it in the optimizer."
+            )
+    else:
+        check_choice("optimizer", optimizer, tuple(DEFAULT_LEARNING_RATES))
+        if learning_rate is None:
+            learning_rate = DEFAULT_LEARNING_RATES[optimizer]
+        if isinstance(learning_rate, int):
+            learning_rate = float(learning_rate)
+        optimizer = {
+            "momentum": lambda: SGD(learning_rate, momentum=momentum, nesterov=True),
+            "rmsprop": lambda: RMSprop(learning_rate, momentum=momentum, nesterov=True),
+            "nadam": lambda: Nadam(learning_rate, beta_1=momentum),
+        }[optimizer]()
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if precision == "mixed_float16" and not scales:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _regularizer(l2):
+    l2 = check_number("l2", l2, minimum=0)
+    return keras.regularizers.L2(l2) if l2 else None
+
+
+def _check_units(hidden_units):
+    if isinstance(hidden_units, int):
+        hidden_units = (hidden_units,)
+    if not isinstance(hidden_units, (tuple, list)):
+        raise TypeError(
+            "`hidden_units` must be a list of widths, one per hidden layer. "
+            f"Received: hidden_units={hidden_units!r}."
+        )
+    return tuple(check_integer("hidden_units", width, minimum=1) for width in hidden_units)
+
+
+def _check_input_shape(input_shape):
+    if isinstance(input_shape, int):
+        input_shape = (input_shape,)
+    if not isinstance(input_shape, (tuple, list)) or not 1 <= len(input_shape) <= 3:
+        raise ValueError(
+            "`input_shape` must be the shape of one row: (features,), (height, width) or (height, "
+            f"width, channels). Received: input_shape={input_shape!r}."
+        )
+    return tuple(check_integer("input_shape", size, minimum=1) for size in input_shape)
+
+
+class _Seeds:
+    """Different seeds for the layers of a network, from one seed."""
+
+    def __init__(self, seed):
+        self.seed = None if seed is None else check_integer("seed", seed, minimum=0)
+        self.used = 0
+
+    def next(self):
+        self.used += 1
+        # Far apart, so that networks of neighbouring seeds share none.
+        return None if self.seed is None else (self.seed * 1000 + self.used) % 2**31

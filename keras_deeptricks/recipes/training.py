@@ -1,0 +1,319 @@
+"""Training with a default configuration in one call."""
+
+import math
+import time
+
+import keras
+import numpy as np
+
+from keras_deeptricks.callbacks import EarlyStopping, HyperparameterLog, OneCycle
+from keras_deeptricks.diagnostics.learning_rate_search import find_learning_rate
+from keras_deeptricks.recipes.networks import (
+    DEEP_ENOUGH_FOR_BATCH_NORM,
+    default_network,
+    self_normalizing_network,
+)
+from keras_deeptricks.recipes.training_data import prepare
+from keras_deeptricks.recipes.training_run import TrainingRun, plain_history
+from keras_deeptricks.utils import backend
+from keras_deeptricks.utils.checks import check_integer, check_number
+
+# The rate counts as come down when it is a tenth of its peak.
+_COME_DOWN = 0.1
+_MOMENTUM = (0.95, 0.85)
+
+
+def train_default(
+    x,
+    y=None,
+    *,
+    validation_data=None,
+    validation_split=0.1,
+    epochs=20,
+    batch_size=None,
+    learning_rate=None,
+    patience=None,
+    class_weight=None,
+    sample_weight=None,
+    callbacks=(),
+    seed=None,
+    verbose="auto",
+    **network_options,
+):
+    """Trains the default configuration: He, ELU, batch norm by depth, momentum, 1cycle.
+
+    One call from data to a trained model. It looks at the targets to see what kind of task this
+    is, standardizes the inputs inside the model, finds a learning rate, trains one cycle, and
+    keeps the weights of the epoch with the lowest validation loss. Everything it chose, and why,
+    is in the run's `summary()`.
+
+    Args:
+        x: Inputs, an array of shape (rows, features), (rows, height, width) or (rows, height,
+            width, channels); or a data set that yields (inputs, targets) and can be read again: a
+            `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`.
+        y: Targets: classes as whole numbers, strings or one-hot rows; 0 and 1 in several columns
+            for multi-label; other numbers for a regression. None for a data set, whose classes
+            must be 0, 1, 2, …
+        validation_data: (x, y), (x, y, sample_weight) or a data set.
+        validation_split: Share of the rows of arrays to validate on, drawn at random, where
+            `validation_data` is not given. Defaults to `0.1`. 0 for none: then the last epoch's
+            weights are kept.
+        epochs: Number of epochs, which the cycle spans. Defaults to `20`.
+        batch_size: Rows per step. By default 32, or more where an epoch would have over 2,000
+            steps.
+        learning_rate: The peak of the cycle. By default it is found by
+            `keras_deeptricks.diagnostics.find_learning_rate`.
+        patience: Epochs without a lower validation loss before training stops, once the rate has
+            come down. By default a quarter of `epochs`.
+        class_weight, sample_weight: As in `model.fit`; weights by class need whole numbers from
+            0 on as classes.
+        callbacks: Further Keras callbacks.
+        seed: Whole number that fixes everything random, by `keras.utils.set_random_seed`.
+        verbose: As in `model.fit`.
+        **network_options: Arguments of `default_network`, such as `hidden_units`, `task`,
+            `normalization`, `l2`, `dropout`, `optimizer` or `precision`.
+
+    Returns:
+        A `TrainingRun`.
+
+    Raises:
+        TypeError: An argument or the data is of the wrong type.
+        ValueError: An argument is out of its range, or the data is empty, of the wrong rank, of
+            mismatched lengths, NaN or infinite, or of one class only. Nothing has been trained
+            then.
+
+    Example:
+
+    ```python
+    from sklearn.datasets import load_digits
+    import keras_deeptricks as kdt
+
+    x, y = load_digits(return_X_y=True)
+    run = kdt.recipes.train_default(x.reshape(-1, 8, 8), y, epochs=5, seed=1, verbose=0)
+    assert run.evaluate(x.reshape(-1, 8, 8), y)["accuracy"] > 0.9
+    ```
+
+    Reference: Géron, Hands-on machine learning, chapter 11; Smith, 2018, arXiv:1803.09820.
+    """
+    return _train(default_network, "default configuration", locals())
+
+
+def train_self_normalizing(
+    x,
+    y=None,
+    *,
+    validation_data=None,
+    validation_split=0.1,
+    epochs=20,
+    batch_size=None,
+    learning_rate=None,
+    patience=None,
+    class_weight=None,
+    sample_weight=None,
+    callbacks=(),
+    seed=None,
+    verbose="auto",
+    **network_options,
+):
+    """Trains a self-normalizing network: LeCun, SELU, alpha dropout, momentum, 1cycle.
+
+    As `train_default`, with `self_normalizing_network` as the model. Prefer it where the net is a
+    deep plain stack of dense layers.
+
+    Args:
+        x, y, validation_data, validation_split, epochs, batch_size, learning_rate, patience,
+        class_weight, sample_weight, callbacks, seed, verbose: As in `train_default`.
+        **network_options: Arguments of `self_normalizing_network`, such as `hidden_units`, `task`,
+            `alpha_dropout`, `optimizer` or `precision`.
+
+    Returns:
+        A `TrainingRun`.
+
+    Raises:
+        TypeError: An argument or the data is of the wrong type.
+        ValueError: As in `train_default`.
+
+    Example:
+
+    ```python
+    from sklearn.datasets import load_breast_cancer
+    import keras_deeptricks as kdt
+
+    x, y = load_breast_cancer(return_X_y=True)
+    run = kdt.recipes.train_self_normalizing(
+        x, y, epochs=5, hidden_units=(32, 32, 32), seed=1, verbose=0
+    )
+    assert run.evaluate(x, y)["accuracy"] > 0.9
+    ```
+
+    Reference: Klambauer et al., Self-normalizing neural networks, 2017.
+    """
+    return _train(self_normalizing_network, "self-normalizing network", locals())
+
+
+def _train(network, recipe, arguments):
+    """The common course of the recipes; `arguments` are those of the public function."""
+    options = dict(arguments["network_options"])
+    epochs = check_integer("epochs", arguments["epochs"], minimum=1)
+    batch_size, learning_rate, patience, seed = (
+        arguments[name] for name in ("batch_size", "learning_rate", "patience", "seed")
+    )
+    if learning_rate is not None:
+        learning_rate = check_number("learning_rate", learning_rate, above=0)
+    if batch_size is not None:
+        batch_size = check_integer("batch_size", batch_size, minimum=1)
+    if patience is not None:
+        patience = check_integer("patience", patience, minimum=1)
+    if seed is not None:
+        seed = check_integer("seed", seed, minimum=0)
+    for name in ("adapt_to", "adapt_targets_to", "input_shape"):
+        if name in options:
+            raise TypeError(f"`{name}` is taken from the data: leave it out.")
+    data = prepare(
+        arguments["x"],
+        arguments["y"],
+        sample_weight=arguments["sample_weight"],
+        validation_data=arguments["validation_data"],
+        validation_split=arguments["validation_split"],
+        batch_size=batch_size,
+        task=options.pop("task", None),
+        outputs=options.pop("outputs", None),
+        seed=seed,
+    )
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    settings, reasons = {"recipe": recipe}, {}
+    is_array = data.y is not None
+    if is_array and batch_size is None:
+        batch_size = _batch_size(data.rows)
+        reasons["batch_size"] = f"for {data.rows} training rows"
+    steps = math.ceil(data.rows / batch_size) if is_array else _length(arguments["x"])
+    options.setdefault("steps_per_execution", backend.steps_per_execution_for(steps))
+    # The peak of the cycle is searched with the momentum that it has there.
+    options.setdefault("momentum", _MOMENTUM[1])
+    model = network(
+        data.input_shape,
+        data.targets.outputs,
+        task=data.targets.task,
+        adapt_to=data.inputs,
+        adapt_targets_to=data.y if is_array and data.targets.task == "regression" else None,
+        seed=seed,
+        **options,
+    )
+    fit_data = {
+        "x": data.x,
+        "y": data.y,
+        "batch_size": batch_size,
+        "sample_weight": data.sample_weight,
+        "class_weight": arguments["class_weight"],
+    }
+    search = None
+    if learning_rate is None:
+        search = find_learning_rate(model, **fit_data, seed=0 if seed is None else seed)
+        learning_rate = search.suggestion
+        reasons["learning_rate"] = f"found by the range test, {search.method}"
+    cycle = OneCycle(learning_rate, momentum=_MOMENTUM, total_steps=_total(steps, epochs))
+    stopping = _early_stopping(data, cycle, epochs, patience)
+    started = time.perf_counter()
+    history = model.fit(
+        **fit_data,
+        epochs=epochs,
+        validation_data=data.validation,
+        callbacks=[cycle, HyperparameterLog(), stopping, *arguments["callbacks"]],
+        verbose=arguments["verbose"],
+    ).history
+    seconds = time.perf_counter() - started
+    epochs_run = len(history["loss"])
+    settings.update(
+        task=data.targets.task,
+        outputs=data.targets.outputs,
+        input_shape=list(data.input_shape),
+        training_rows=data.rows,
+        parameters=int(model.count_params()),
+        hidden_units=list(options.get("hidden_units", (300, 100))),
+        **_network_settings(options, recipe, reasons),
+        batch_size=batch_size,
+        learning_rate=float(learning_rate),
+        momentum=list(_MOMENTUM),
+        epochs=epochs,
+        epochs_run=epochs_run,
+        best_epoch=stopping.best_epoch + 1 if stopping.monitor != "loss" else epochs_run,
+        patience=stopping.patience,
+        stopping_reason=stopping.stopping_reason,
+        steps_per_execution=options["steps_per_execution"],
+        precision=options.get("precision", "float32"),
+        backend=keras.config.backend(),
+        device=backend.device_name(),
+        seconds=round(seconds, 2),
+        seed=seed,
+    )
+    return TrainingRun(
+        model=model,
+        history=plain_history(history),
+        learning_rate_search=search,
+        settings=settings,
+        reasons=reasons,
+        targets=data.targets,
+    )
+
+
+def _batch_size(rows):
+    """32, doubled until an epoch has no more than 2,000 steps."""
+    size = 32
+    while rows / size > 2000:
+        size *= 2
+    return size
+
+
+def _length(dataset):
+    try:
+        return len(dataset)
+    except TypeError:
+        return None
+
+
+def _total(steps, epochs):
+    return None if steps is None else steps * epochs
+
+
+def _early_stopping(data, cycle, epochs, patience):
+    """Keeps the best weights; never stops a run before the rate has come down."""
+    monitor = "val_loss" if data.validation is not None else "loss"
+    schedule, _ = cycle.factory(1000)
+    rates = schedule.numpy_values(np.arange(1000))
+    high = np.flatnonzero(rates > _COME_DOWN * rates.max()).max()
+    return EarlyStopping(
+        monitor=monitor,
+        patience=patience or max(2, epochs // 4),
+        restore_best_weights=monitor == "val_loss",
+        minimum_epochs=math.ceil(epochs * (high + 1) / 1000),
+    )
+
+
+def _network_settings(options, recipe, reasons):
+    if recipe == "self-normalizing network":
+        return {
+            "initializer": "LeCun normal",
+            "activation": "selu",
+            "alpha_dropout": options.get("alpha_dropout", 0.1),
+            "optimizer": _optimizer_name(options),
+        }
+    normalization = options.get("normalization", "auto")
+    if normalization == "auto":
+        depth = len(options.get("hidden_units", (300, 100)))
+        deep = depth >= DEEP_ENOUGH_FOR_BATCH_NORM
+        normalization = "batch" if deep else None
+        reasons["normalization"] = (
+            f"batch norm from {DEEP_ENOUGH_FOR_BATCH_NORM} hidden layers on; there are {depth}"
+        )
+    return {
+        "initializer": "chosen for the activation",
+        "activation": options.get("activation", "elu"),
+        "normalization": normalization,
+        "optimizer": _optimizer_name(options),
+    }
+
+
+def _optimizer_name(options):
+    optimizer = options.get("optimizer", "momentum")
+    return optimizer if isinstance(optimizer, str) else type(optimizer).__name__

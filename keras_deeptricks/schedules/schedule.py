@@ -1,0 +1,43 @@
+"""What every schedule of this package is: a pure, elementwise function of the step."""
+
+import abc
+import numbers
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_deeptricks.utils import backend
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
+    """Base of the schedules here: one formula, `value`, for a compiled step and for NumPy.
+
+    A subclass writes `value(step, xp)` with the functions that `keras.ops` and `numpy` share.
+    Called with a step it behaves as any Keras schedule does. `numpy_values` gives the whole
+    course at once, in double precision, for plots and tests.
+    """
+
+    @abc.abstractmethod
+    def value(self, step, xp):
+        """The value at `step`, a floating-point scalar or array of the namespace `xp`.
+
+        `xp` is `keras.ops` or `numpy`.
+        """
+
+    def __call__(self, step):
+        if backend.runs_eagerly() or isinstance(step, numbers.Number):
+            # One scalar: NumPy is far quicker than a dozen tensor operations.
+            step = np.float64(ops.convert_to_numpy(step))
+            return ops.convert_to_tensor(self.value(step, np), dtype=_dtype())
+        return self.value(ops.cast(step, _dtype()), ops)
+
+    def numpy_values(self, steps):
+        """The values at an array of steps, as a float64 array of the same shape."""
+        steps = np.asarray(steps, "float64")
+        return np.broadcast_to(np.asarray(self.value(steps, np), "float64"), steps.shape).copy()
+
+
+def _dtype():
+    # Half precision cannot count beyond 2,048 steps (float16) or 256 (bfloat16).
+    return "float64" if keras.config.floatx() == "float64" else "float32"

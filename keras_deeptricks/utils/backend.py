@@ -1,0 +1,74 @@
+"""The one module that knows what differs between the backends."""
+
+import keras
+
+from keras_deeptricks.utils.checks import check_integer
+
+
+def runs_eagerly():
+    """True where Keras runs a training step as Python code (torch), not as a compiled graph."""
+    return keras.config.backend() == "torch"
+
+
+def instantiated_class(optimizer_class):
+    """The class that Keras instantiates when `optimizer_class` is called.
+
+    On torch `keras.optimizers.SGD(...)` is an instance of a subclass that updates all variables
+    with one fused call. A subclass of ours has to derive from that one: derived from the public
+    class it would lose the fused update and a fifth of the speed.
+    """
+    if keras.config.backend() != "torch":
+        return optimizer_class
+    with keras.device("cpu"):
+        return type(optimizer_class())
+
+
+def steps_per_execution_for(steps_per_epoch):
+    """How many steps a compiled call should run: 16, or fewer for a short epoch.
+
+    TensorFlow spends about half the time of a small dense step on starting it, which
+    `steps_per_execution` saves. JAX loops over the steps in Python and gains nothing;
+    torch refuses more than one.
+    """
+    if keras.config.backend() != "tensorflow" or steps_per_epoch is None:
+        return 1
+    check_integer("steps_per_epoch", steps_per_epoch, minimum=1)
+    return min(16, steps_per_epoch)
+
+
+def device_name():
+    """The device that models train on here, in words, such as `"GPU (NVIDIA H200)"` or `"CPU"`."""
+    return {"tensorflow": _tensorflow_device, "jax": _jax_device, "torch": _torch_device}.get(
+        keras.config.backend(), lambda: "unknown"
+    )()
+
+
+def _tensorflow_device():
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "TPU" if tf.config.list_logical_devices("TPU") else "CPU"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return _describe("GPU", details.get("device_name"), len(gpus))
+
+
+def _jax_device():
+    import jax
+
+    devices = jax.devices()
+    kind = devices[0].platform.upper()
+    return _describe(kind, None if kind == "CPU" else devices[0].device_kind, len(devices))
+
+
+def _torch_device():
+    import torch
+
+    if torch.cuda.is_available():
+        return _describe("GPU", torch.cuda.get_device_name(0), 1)
+    return "GPU (Apple)" if torch.backends.mps.is_available() else "CPU"
+
+
+def _describe(kind, name, count):
+    inside = ", ".join(part for part in (name, f"{count} of them" if count > 1 else None) if part)
+    return f"{kind} ({inside})" if inside else kind
