@@ -2,12 +2,8 @@
 
 import argparse
 import math
-import os
 import pathlib
 import time
-
-# TensorFlow's start-up messages would drown the table.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Widths that suit the size of a data set; depth enough for the technique to show.
 _SETTINGS = {

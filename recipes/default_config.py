@@ -8,6 +8,11 @@ Prints the test metric, epochs, time, learning rate found and number of paramete
 model and a picture of the run.
 """
 
+import os
+
+# TensorFlow's start-up messages would drown the table.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 from keras_deeptricks import cli
 
 

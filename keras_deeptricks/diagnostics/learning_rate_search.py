@@ -230,7 +230,8 @@ def _evaluate(schedule, recorder, smoothing, method):
     if len(losses) < _FEWEST_STEPS:
         reason = recorder.stopping_reason or "no more data"
         raise ValueError(
-            f"The range test ended after {len(losses)} steps ({reason}), too few for a curve. Look for NaN or infinite values in the data, standardize the "
+            f"The range test ended after {len(losses)} steps ({reason}), too few for a curve. "
+            "Look for NaN or infinite values in the data, standardize the "
             "inputs, or pass a smaller `low`."
         )
     rates = schedule.numpy_values(np.arange(len(losses)))

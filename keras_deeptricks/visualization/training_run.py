@@ -64,4 +64,7 @@ def _plot_schedule(ax, run):
         momenta = np.concatenate(run.history["momentum_per_step"])
         lines += other.plot(momenta, color="tab:orange", linestyle="--", label="momentum")
         other.set_ylabel("momentum")
-    ax.legend(handles=lines, fontsize="small")
+    # Above the axes: two scales leave no corner free.
+    ax.legend(
+        handles=lines, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
+    )
