@@ -14,7 +14,7 @@ def _same_start():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # a garbage collection takes half a second
 
 
 @pytest.fixture(autouse=True)

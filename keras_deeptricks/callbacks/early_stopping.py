@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_deeptricks.utils.checks import check_flag, check_integer, check_number
+from keras_deeptricks.utils.checks import check_choice, check_flag, check_integer, check_number
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
@@ -77,12 +77,14 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         divergence_threshold=None,
         minimum_epochs=0,
     ):
+        if baseline is not None:
+            baseline = check_number("baseline", baseline)
         super().__init__(
             monitor=monitor,
             min_delta=check_number("min_delta", min_delta),
             patience=check_integer("patience", patience, minimum=0),
             verbose=verbose,
-            mode=mode,
+            mode=check_choice("mode", mode, ("auto", "min", "max")),
             baseline=baseline,
             restore_best_weights=check_flag("restore_best_weights", restore_best_weights),
             start_from_epoch=check_integer("start_from_epoch", start_from_epoch, minimum=0),
@@ -105,7 +107,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             # Never the best epoch, whatever `check_finite` says.
             if self.check_finite:
                 self._stop(epoch, "not_finite")
-            elif not math.isfinite(logs.get(self.monitor, math.nan)):
+            elif epoch >= self.start_from_epoch and logs.get(self.monitor) is not None:
                 self.wait += 1
                 self._stop_if_patience_is_over(epoch)
             return

@@ -141,7 +141,8 @@ class PerformanceScheduling(keras.callbacks.Callback):
             after = Scaled(self.base, factor, self.minimum_learning_rate)
         else:
             after = max(before * self.factor, self.minimum_learning_rate)
-            if after >= before:
+            # In the precision of the variable: a minimum of 0.1 is 0.10000000149 there.
+            if np.float32(after) >= np.float32(before):
                 return False
         set_hyperparameters(self.model, learning_rate=after)
         self.factor_applied *= self.factor

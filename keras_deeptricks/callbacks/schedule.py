@@ -108,14 +108,13 @@ class Schedule(keras.callbacks.Callback):
 
     def _make(self, total_steps):
         made = self.factory(total_steps)
-        learning_rate, momentum = made if isinstance(made, (tuple, list)) else (made, None)
-        for value in (learning_rate, momentum):
-            if value is not None and not is_schedule(value):
-                raise TypeError(
-                    "`factory` must return a schedule, or a pair of schedules (learning rate, "
-                    f"momentum). Received: {made!r}."
-                )
-        return learning_rate, momentum
+        pair = made if isinstance(made, (tuple, list)) else (made, None)
+        if len(pair) != 2 or not all(value is None or is_schedule(value) for value in pair):
+            raise TypeError(
+                "`factory` must return a schedule, or a pair of schedules (learning rate, "
+                f"momentum). Received: {made!r}."
+            )
+        return pair
 
     def _warn_of_fixed_momentum(self, optimizer):
         kind = type(optimizer).__name__

@@ -100,7 +100,8 @@ class MaxNorm(keras.constraints.Constraint):
         w = ops.convert_to_tensor(w)
         axis = tuple(range(max(len(w.shape) - 1, 1))) if self.axis == "auto" else self.axis
         # In half precision the squares overflow or vanish.
-        wide = ops.cast(w, "float64" if w.dtype == "float64" else "float32")
+        double = keras.backend.standardize_dtype(w.dtype) == "float64"
+        wide = ops.cast(w, "float64" if double else "float32")
         norm = ops.sqrt(ops.sum(ops.square(wide), axis=axis, keepdims=True))
         too_long = norm > self.max_value
         scale = self.max_value / ops.where(too_long, norm, ops.ones_like(norm))

@@ -10,6 +10,7 @@ import numpy as np
 from keras_deeptricks.diagnostics import learning_rate_suggestions as suggestions_of
 from keras_deeptricks.schedules.log_range import LogRange
 from keras_deeptricks.schedules.shifted import Shifted
+from keras_deeptricks.utils.backend import random_order_preserved
 from keras_deeptricks.utils.batches import ensure_built, is_arrays, row_count, take_rows
 from keras_deeptricks.utils.checks import check_choice, check_flag, check_integer, check_number
 from keras_deeptricks.utils.compiled_step import (
@@ -40,7 +41,8 @@ class LearningRateSearch(Result):
         suggestions: The rate by method: `"midpoint"`, `"valley"`, `"steepest"`,
             `"minimum_over_ten"`, `"sliding_slope"`.
         method: The method of `suggestion`.
-        stopping_reason: `"completed"`, `"diverged"` or `"not_finite"`.
+        stopping_reason: `"completed"`, `"diverged"`, `"not_finite"` or `"out_of_data"` (a
+            generator that ended early).
     """
 
     learning_rates: np.ndarray
@@ -93,7 +95,8 @@ def find_learning_rate(
     Args:
         model: A compiled `keras.Model` of any kind. If it is not built yet, it gets built.
         x, y: Training data as for `model.fit`: arrays, a `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, a generator. It is read as often as `steps` needs.
+            `keras.utils.PyDataset`, a generator. It is read as often as `steps` needs, but for a
+            generator, whose batches come once.
         batch_size: Rows per batch, for arrays. The rate found is one for this batch size.
         low: The lowest rate, above 0. Defaults to `1e-6`.
         high: The highest rate, above `low`. Defaults to `10.0`.
@@ -147,12 +150,15 @@ def find_learning_rate(
     smoothing = check_number("smoothing", smoothing, minimum=0, below=1)
     factor = check_number("divergence_factor", divergence_factor, above=1)
     check_choice("method", method, METHODS)
+    seed = check_integer("seed", seed, minimum=0)
+    if batch_size is not None:
+        batch_size = check_integer("batch_size", batch_size, minimum=1)
     if check_flag("shuffle", shuffle) and is_arrays(x):
         order = np.random.default_rng(seed).permutation(row_count(x))
         x, y, sample_weight = (take_rows(part, order) for part in (x, y, sample_weight))
     ensure_built(model, x)
     recorder = _Recorder(steps, smoothing, factor)
-    with preserved(model):
+    with random_order_preserved(), preserved(model):
         _train(
             model,
             LogRange(low, high, steps),
@@ -176,13 +182,10 @@ def _train(model, schedule, recorder, **data):
         with warnings.catch_warnings():
             # Data that ends before the last step is read again.
             warnings.filterwarnings("ignore", message=".*ran out of data.*")
-            while recorder.needs_more():
-                before = len(recorder.losses)
-                model.fit(
-                    **data, epochs=recorder.steps, shuffle=False, verbose=0, callbacks=[recorder]
-                )
-                if len(recorder.losses) == before:
-                    break
+            # An exhausted generator would be taken to begin with its first batches again.
+            once = hasattr(data["x"], "__next__")
+            length = {"steps_per_epoch": recorder.steps} if once else {"epochs": recorder.steps}
+            model.fit(**data, **length, shuffle=False, verbose=0, callbacks=[recorder])
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -194,10 +197,7 @@ class _Recorder(keras.callbacks.Callback):
         self.smoothing = smoothing
         self.divergence_factor = divergence_factor
         self.losses = []
-        self.stopping_reason = None
-
-    def needs_more(self):
-        return self.stopping_reason is None and len(self.losses) < self.steps
+        self.stopping_reason = "out_of_data"
 
     def on_train_batch_begin(self, batch, logs=None):
         # The loss in the logs is the mean since the last reset.
@@ -213,7 +213,7 @@ class _Recorder(keras.callbacks.Callback):
                 self.stopping_reason = "diverged"
             elif len(self.losses) == self.steps:
                 self.stopping_reason = "completed"
-        if self.stopping_reason is not None:
+        if self.stopping_reason != "out_of_data":
             self.model.stop_training = True
 
     def _diverges(self):
@@ -228,10 +228,9 @@ class _Recorder(keras.callbacks.Callback):
 def _evaluate(schedule, recorder, smoothing, method):
     losses = np.asarray(recorder.losses, "float64")
     if len(losses) < _FEWEST_STEPS:
-        reason = recorder.stopping_reason or "no more data"
         raise ValueError(
-            f"The range test ended after {len(losses)} steps ({reason}), too few for a curve. "
-            "Look for NaN or infinite values in the data, standardize the "
+            f"The range test ended after {len(losses)} steps ({recorder.stopping_reason}), too few "
+            "for a curve. Look for NaN or infinite values in the data, standardize the "
             "inputs, or pass a smaller `low`."
         )
     rates = schedule.numpy_values(np.arange(len(losses)))
@@ -239,7 +238,7 @@ def _evaluate(schedule, recorder, smoothing, method):
     # The explosion itself, and the first steps of a moving average, are no part of the curve.
     first = len(losses) // 10
     last = max(len(losses) - 5, first + _FEWEST_STEPS // 2)
-    if recorder.stopping_reason == "completed":
+    if recorder.stopping_reason in ("completed", "out_of_data"):
         last = len(losses)
     curve = rates[first:last], smoothed[first:last]
     found = {name: getattr(suggestions_of, name)(*curve) for name in METHODS}

@@ -36,6 +36,7 @@ _SCHEMES = {
         "hard_silu",
         "hard_swish",
         "squareplus",
+        "sparse_plus",
         "exponential",
         "threshold",
         "glu",
@@ -132,11 +133,12 @@ def _identify(activation):
         slope = float(slope)
         if name == "ReLU" and slope:
             name = "leaky_relu"
-    elif callable(activation):
+    elif callable(activation) and not isinstance(activation, type):
         name = getattr(activation, "__name__", type(activation).__name__)
     else:
         raise TypeError(
-            "`activation` must be a name, an activation function, an activation layer or None. "
+            "`activation` must be a name, an activation function, an activation layer (made, not "
+            "its class) or None. "
             f"Received: activation={activation!r}."
         )
     known = name.lower().removeprefix("keras_deeptricks>")

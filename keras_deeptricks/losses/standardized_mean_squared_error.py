@@ -22,7 +22,7 @@ class StandardizedMeanSquaredError(keras.losses.Loss):
 
     Raises:
         TypeError: A deviation is not a number.
-        ValueError: A deviation is not above 0.
+        ValueError: A deviation is not above 0, or there are more or fewer of them than targets.
 
     Example:
 
@@ -44,6 +44,11 @@ class StandardizedMeanSquaredError(keras.losses.Loss):
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         deviations = np.asarray(deviation, dtype=object).ravel().tolist()
+        if not deviations:
+            raise ValueError(
+                "`deviation` must hold a number for each target. "
+                f"Received: deviation={deviation!r}."
+            )
         self.deviation = [check_number("deviation", value, above=0) for value in deviations]
 
     def call(self, y_true, y_pred):
@@ -51,6 +56,13 @@ class StandardizedMeanSquaredError(keras.losses.Loss):
         y_true = ops.cast(y_true, y_pred.dtype)
         if len(y_true.shape) < len(y_pred.shape):
             y_true = ops.expand_dims(y_true, -1)
+        elif len(y_true.shape) > len(y_pred.shape):
+            y_pred = ops.expand_dims(y_pred, -1)
+        if len(self.deviation) not in (1, y_pred.shape[-1]):
+            raise ValueError(
+                f"`deviation` holds {len(self.deviation)} numbers, but there are "
+                f"{y_pred.shape[-1]} targets."
+            )
         scale = ops.convert_to_tensor(self.deviation, dtype=y_pred.dtype)
         return ops.mean(ops.square((y_true - y_pred) / scale), axis=-1)
 

@@ -54,3 +54,14 @@ class Nadam(ScheduledHyperparameters, instantiated_class(keras.optimizers.Nadam)
             epsilon=epsilon,
             **kwargs,
         )
+
+    def build(self, var_list):
+        if self.built:
+            return
+        super().build(var_list)
+        if not any(variable is self._u_product for variable in self.variables):
+            # Built inside a LossScaleOptimizer, Keras leaves Πμ out of the optimizer's variables,
+            # and JAX then never updates it.
+            self._u_product = self.add_variable(
+                (), initializer="ones", dtype=self._u_product.dtype, name="momentum_product"
+            )

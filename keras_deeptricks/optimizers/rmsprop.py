@@ -89,13 +89,15 @@ class RMSprop(ScheduledHyperparameters, instantiated_class(keras.optimizers.RMSp
         if self.built:
             return
         # Keras compares `momentum` with 0, which a schedule does not allow.
-        scheduled = self.given("momentum")
-        if is_schedule(scheduled):
+        given = self.given("momentum")
+        # A file knows variables by their order, in which the centred averages follow the
+        # velocities: those cannot come later.
+        if is_schedule(given) or self.centered:
             object.__setattr__(self, "_given_momentum", _ABOVE_ZERO)
         try:
             super().build(var_list)
         finally:
-            object.__setattr__(self, "_given_momentum", scheduled)
+            object.__setattr__(self, "_given_momentum", given)
 
     def hyperparameter_changed(self, name, before):
         """Gives an optimizer that was built without momentum its velocities."""

@@ -57,6 +57,25 @@ class Targets:
             )
         return position.astype("float32" if self.task == "binary" else "int32")
 
+    def encode_class_weight(self, class_weight):
+        """Weights by class, in the words of the targets, as Keras takes them.
+
+        Raises:
+            ValueError: a class is not one of the targets', or the task has no classes.
+        """
+        if class_weight is None:
+            return None
+        if self.labels is None:
+            raise ValueError(f"`class_weight` is for classes; this is a {self.task}.")
+        known = {label: position for position, label in enumerate(self.labels.tolist())}
+        unknown = [label for label in class_weight if label not in known]
+        if unknown:
+            raise ValueError(
+                f"`class_weight` names {unknown[:5]}, which the targets lack. Known are "
+                f"{list(known)[:20]}."
+            )
+        return {known[label]: weight for label, weight in class_weight.items()}
+
     def decode(self, predictions):
         """The labels that predictions of the model stand for; the predictions of a regression."""
         predictions = np.asarray(predictions)
@@ -79,13 +98,13 @@ class Targets:
         return y
 
 
-def understand_targets(y, task=None):
+def understand_targets(y, task=None, outputs=None):
     """What the training targets `y`, an array, ask for.
 
     Strings, whole numbers and booleans are classes: two make a binary task, more a
     classification. A two-dimensional array of 0 and 1 is one-hot if every row has a single 1,
     else multi-label. Other numbers are a regression. Pass `task` where that is wrong, for
-    instance for whole numbers that count.
+    instance for whole numbers that count, and `outputs` where the data lacks some of the classes 0, 1, 2 …
 
     Raises:
         TypeError: The array is of a type that is no target.
@@ -121,6 +140,15 @@ def understand_targets(y, task=None):
             raise ValueError("`y` must hold one class per row for task='binary'.")
         return Targets("classification", y.shape[1], np.arange(y.shape[1]), one_hot=True)
     labels = np.unique(y)
+    if outputs is not None and task == "binary" and outputs > 1:
+        task = "classification"
+    if outputs is not None and task == "classification":
+        if y.dtype.kind not in "biu" or labels.min() < 0 or labels.max() >= outputs:
+            raise ValueError(
+                f"`y` must hold whole numbers from 0 to {outputs - 1} for outputs={outputs}. "
+                f"Received {labels[:20].tolist()}."
+            )
+        return Targets(task, outputs, np.arange(outputs))
     if len(labels) < 2:
         raise ValueError(
             f"`y` holds a single class, {labels[0]!r}: there is nothing to tell apart."

@@ -65,8 +65,8 @@ def train_default(
             `keras_deeptricks.diagnostics.find_learning_rate`.
         patience: Epochs without a lower validation loss before training stops, once the rate has
             come down. By default a quarter of `epochs`.
-        class_weight, sample_weight: As in `model.fit`; weights by class need whole numbers from
-            0 on as classes.
+        class_weight: Dictionary from classes, as they stand in `y`, to weights, or None.
+        sample_weight: As in `model.fit`.
         callbacks: Further Keras callbacks.
         seed: Whole number that fixes everything random, by `keras.utils.set_random_seed`.
         verbose: As in `model.fit`.
@@ -187,7 +187,7 @@ def _train(network, recipe, arguments):
     if is_array and batch_size is None:
         batch_size = _batch_size(data.rows)
         reasons["batch_size"] = f"for {data.rows} training rows"
-    steps = math.ceil(data.rows / batch_size) if is_array else _length(arguments["x"])
+    steps = math.ceil(data.rows / batch_size) if is_array else data.batches
     options.setdefault("steps_per_execution", backend.steps_per_execution_for(steps))
     # The peak of the cycle is searched with the momentum that it has there.
     options.setdefault("momentum", _MOMENTUM[1])
@@ -205,20 +205,22 @@ def _train(network, recipe, arguments):
         "y": data.y,
         "batch_size": batch_size,
         "sample_weight": data.sample_weight,
-        "class_weight": arguments["class_weight"],
+        "class_weight": data.targets.encode_class_weight(arguments["class_weight"]),
     }
     search = None
     if learning_rate is None:
         search = find_learning_rate(model, **fit_data, seed=0 if seed is None else seed)
         learning_rate = search.suggestion
         reasons["learning_rate"] = f"found by the range test, {search.method}"
-    cycle = OneCycle(learning_rate, momentum=_MOMENTUM, total_steps=_total(steps, epochs))
+    cycle = OneCycle(learning_rate, momentum=_MOMENTUM, total_steps=steps * epochs)
     stopping = _early_stopping(data, cycle, epochs, patience)
     started = time.perf_counter()
     history = model.fit(
         **fit_data,
         epochs=epochs,
         validation_data=data.validation,
+        # Keras warns where other data sets are to be shuffled: they shuffle themselves.
+        shuffle=is_array or isinstance(data.x, keras.utils.PyDataset),
         callbacks=[cycle, HyperparameterLog(), stopping, *arguments["callbacks"]],
         verbose=arguments["verbose"],
     ).history
@@ -263,17 +265,6 @@ def _batch_size(rows):
     while rows / size > 2000:
         size *= 2
     return size
-
-
-def _length(dataset):
-    try:
-        return len(dataset)
-    except TypeError:
-        return None
-
-
-def _total(steps, epochs):
-    return None if steps is None else steps * epochs
 
 
 def _early_stopping(data, cycle, epochs, patience):

@@ -10,6 +10,9 @@ from keras_deeptricks.recipes.targets import Targets, check_targets, understand_
 from keras_deeptricks.utils.batches import is_arrays
 from keras_deeptricks.utils.checks import check_number
 
+# What tf.data calls INFINITE_CARDINALITY.
+_ENDLESS = -1
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingData:
@@ -22,7 +25,8 @@ class TrainingData:
         inputs: Data to adapt the standardization to.
         input_shape: Shape of one row.
         targets: The task and its classes.
-        rows: Number of training rows, or None for a data set of unknown length.
+        rows: Number of training rows.
+        batches: Number of batches of a data set; None for arrays.
     """
 
     x: object
@@ -32,7 +36,8 @@ class TrainingData:
     inputs: object
     input_shape: tuple
     targets: Targets
-    rows: int | None
+    rows: int
+    batches: int | None = None
 
 
 def prepare(
@@ -58,7 +63,7 @@ def prepare(
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight, "float32")
         _check_lengths(x=x, sample_weight=sample_weight)
-    targets = understand_targets(raw, task)
+    targets = understand_targets(raw, task, outputs)
     encoded = targets.encode(raw)
     validation = None
     if validation_data is not None:
@@ -167,9 +172,12 @@ def _prepare_dataset(x, y, validation_data, task, outputs):
             "`x` is a generator, which can be read only once: a recipe reads the data several "
             "times. Make it a keras.utils.PyDataset or a tf.data.Dataset, or collect it in arrays."
         )
-    first, rows = None, 0
+    if hasattr(x, "cardinality") and int(x.cardinality()) == _ENDLESS:
+        raise ValueError("`x` is endless: a recipe reads it once to its end. Leave out repeat().")
+    first, rows, batches = None, 0, 0
     labels = []
     for batch in dataset_batches(x):
+        batches += 1
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise ValueError("`x` must yield pairs (inputs, targets).")
         inputs = check_inputs(batch[0], "x")
@@ -189,6 +197,7 @@ def _prepare_dataset(x, y, validation_data, task, outputs):
         input_shape=first.shape[1:],
         targets=targets,
         rows=rows,
+        batches=batches,
     )
 
 
@@ -201,28 +210,13 @@ def dataset_batches(x):
 
 def _dataset_targets(y, task, outputs):
     """Targets of a data set are not encoded: they have to be as the loss takes them."""
-    targets = understand_targets(y, task)
-    if targets.one_hot:
-        raise ValueError(
-            "The targets of a data set must be whole numbers from 0 to classes − 1. Received "
-            "one-hot rows: map them with an argmax, or pass arrays."
-        )
+    targets = understand_targets(y, task, outputs)
     if targets.task not in ("classification", "binary"):
         return targets
-    if y.dtype.kind not in "biu" and not (y.dtype.kind == "f" and targets.task == "binary"):
-        raise ValueError(
-            f"The targets of a data set must be whole numbers from 0 to classes − 1. Received "
-            f"dtype {y.dtype}: encode them in the data set, or pass arrays."
-        )
-    classes = int(targets.labels.max()) + 1
-    if targets.labels.min() < 0 or (outputs is None and classes != len(targets.labels)):
+    if targets.one_hot or not np.array_equal(targets.labels, np.arange(len(targets.labels))):
+        received = "one-hot rows" if targets.one_hot else targets.labels[:20].tolist()
         raise ValueError(
             "The targets of a data set must be whole numbers from 0 to classes − 1. Received "
-            f"{targets.labels[:20].tolist()}: encode them in the data set, or pass arrays."
+            f"{received}: encode them in the data set, or pass arrays."
         )
-    if targets.task == "binary":
-        return targets
-    count = outputs or classes
-    if count < classes:
-        raise ValueError(f"The targets go up to {classes - 1}, but `outputs` is {outputs}.")
-    return Targets("classification", count, np.arange(count))
+    return targets

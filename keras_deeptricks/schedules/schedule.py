@@ -27,8 +27,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
 
     def __call__(self, step):
         if backend.runs_eagerly() or isinstance(step, numbers.Number):
-            # One scalar: NumPy is far quicker than a dozen tensor operations.
-            step = np.float64(ops.convert_to_numpy(step))
+            # NumPy is far quicker than a dozen operations on small tensors.
+            step = np.asarray(ops.convert_to_numpy(step), "float64")
             return ops.convert_to_tensor(self.value(step, np), dtype=_dtype())
         return self.value(ops.cast(step, _dtype()), ops)
 

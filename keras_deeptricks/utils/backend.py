@@ -1,5 +1,7 @@
 """The one module that knows what differs between the backends."""
 
+import contextlib
+
 import keras
 
 from keras_deeptricks.utils.checks import check_integer
@@ -21,6 +23,24 @@ def instantiated_class(optimizer_class):
         return optimizer_class
     with keras.device("cpu"):
         return type(optimizer_class())
+
+
+@contextlib.contextmanager
+def random_order_preserved():
+    """Lets a block train, in order, without changing the order that a later `fit` shuffles in.
+
+    Torch's data loaders draw a number from the global generator even where nothing is shuffled.
+    """
+    if keras.config.backend() != "torch":
+        yield
+        return
+    import torch
+
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def steps_per_execution_for(steps_per_epoch):

@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 
+from keras_deeptricks.utils.checks import check_number
 from keras_deeptricks.utils.hyperparameters import ScheduledHyperparameters, is_schedule
 
 
@@ -61,7 +62,9 @@ def given_learning_rate(optimizer):
 
 def has_schedule(optimizer):
     """True if the optimizer's learning rate is a schedule, not a number."""
-    return is_schedule(given_learning_rate(optimizer))
+    # A number is kept in a variable. The schedule itself may not be one that has a config.
+    variables = unwrap_optimizer(optimizer).variables
+    return all(variable.name != "learning_rate" for variable in variables)
 
 
 def set_hyperparameters(model, *, learning_rate=None, momentum=None):
@@ -76,17 +79,21 @@ def set_hyperparameters(model, *, learning_rate=None, momentum=None):
         momentum: A float or schedule for `momentum` or `beta_1`, or None to leave it.
 
     Raises:
-        TypeError: A float learning rate over a schedule, which Keras cannot set; nothing changed.
-        ValueError: The optimizer's momentum cannot be changed; nothing was.
+        TypeError: A value is of the wrong type, or a float learning rate would go over a
+            schedule, which Keras cannot do; nothing changed.
+        ValueError: A value is out of its range, or the optimizer's momentum cannot be changed;
+            nothing was.
     """
     check_compiled(model)
     optimizer = unwrap_optimizer(model.optimizer)
     name = momentum_name(optimizer)
-    if learning_rate is not None and not is_schedule(learning_rate) and has_schedule(optimizer):
-        raise TypeError(
-            "Keras cannot set a float learning rate over a schedule. Pass "
-            f"keras_deeptricks.schedules.Constant({learning_rate!r}) instead."
-        )
+    if learning_rate is not None and not is_schedule(learning_rate):
+        learning_rate = check_number("learning_rate", learning_rate, minimum=0)
+        if has_schedule(optimizer):
+            raise TypeError(
+                "Keras cannot set a float learning rate over a schedule. Pass "
+                f"keras_deeptricks.schedules.Constant({learning_rate!r}) instead."
+            )
     if momentum is not None and name is None:
         raise ValueError(
             f"keras.optimizers.{type(optimizer).__name__} freezes its momentum into the compiled "
@@ -124,12 +131,17 @@ def clone_optimizer(optimizer, learning_rate=None):
             if "learning_rate" not in config:
                 raise KeyError("learning_rate")
             config["learning_rate"] = learning_rate
-        return type(optimizer).from_config(config)
+        clone = type(optimizer).from_config(config)
     except Exception as error:
         raise ValueError(
             f"The optimizer {type(optimizer).__name__} cannot be copied through get_config() and "
             f"from_config() with another learning rate: {error}"
         ) from error
+    # What `exclude_from_weight_decay` set is no part of the configuration.
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, name):
+            setattr(clone, name, getattr(optimizer, name))
+    return clone
 
 
 def copy_optimizer_state(source, target, trainable_variables):
@@ -141,9 +153,20 @@ def copy_optimizer_state(source, target, trainable_variables):
         return
     if not target.built:
         target.build(trainable_variables)
-    values = {variable.path.split("/", 1)[-1]: variable for variable in state_variables(source)}
-    for variable in state_variables(target):
-        variable.assign(values[variable.path.split("/", 1)[-1]])
+    values = _by_name(source)
+    for name, variables in _by_name(target).items():
+        for variable, value in zip(variables, values[name], strict=True):
+            variable.assign(value)
+
+
+def _by_name(optimizer):
+    """The state variables by their name, those of one name in their order."""
+    named = {}
+    for variable in state_variables(optimizer):
+        # Layers of different sub-models may have the same name, and so may their slots. The path
+        # depends on who built the optimizer.
+        named.setdefault(variable.name, []).append(variable)
+    return named
 
 
 def state_variables(optimizer):

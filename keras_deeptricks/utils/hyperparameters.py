@@ -142,6 +142,12 @@ class ScheduledHyperparameters:
     def learning_rate(self, value):
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
+    def _get_current_learning_rate(self):
+        # Keras' weight decay on torch asks here, past `learning_rate`.
+        if self.step_values is not None:
+            return self.step_values["learning_rate"]
+        return super()._get_current_learning_rate()
+
     def get_config(self):
         config = super().get_config()
         for name in self.schedulable_names():

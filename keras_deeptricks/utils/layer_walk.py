@@ -1,5 +1,7 @@
 """Every layer inside a model, in the order from outside to inside."""
 
+import collections.abc
+
 import keras
 
 
@@ -23,18 +25,15 @@ def walk_layers(model):
 
 def _children(layer):
     for value in list(vars(layer).values()):
-        if isinstance(value, (keras.Layer, list, tuple, dict, set)):
-            yield from _layers_in(value)
-        elif hasattr(value, "values") and hasattr(value, "keys"):
-            yield from _layers_in(dict(value))  # torch's ModuleDict and the like
+        yield from _layers_in(value)
 
 
 def _layers_in(value, depth=0):
     if isinstance(value, keras.Layer):
         yield value
     elif depth < 4:
-        if isinstance(value, dict):
-            value = value.values()
-        if isinstance(value, (list, tuple, set, type({}.values()))):
+        if isinstance(value, collections.abc.Mapping):
+            value = list(value.values())
+        if isinstance(value, (list, tuple, set)):
             for item in value:
                 yield from _layers_in(item, depth + 1)

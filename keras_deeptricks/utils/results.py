@@ -67,11 +67,12 @@ class Result:
         else:
             with np.load(path, allow_pickle=False) as file:
                 values = {name: file[name] for name in file.files}
-            values.update(from_json(json.loads(str(values.pop("__others__")))))
+            values.update(from_json(json.loads(str(values.pop("__others__", "{}")))))
         names = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != names:
+        found = sorted(values) if isinstance(values, dict) else []
+        if set(found) != names:
             raise ValueError(
-                f"{path} does not hold a {cls.__name__}: its fields are {sorted(values)}, "
+                f"{path} does not hold a {cls.__name__}: its fields are {found}, "
                 f"expected {sorted(names)}."
             )
         return cls(**values)
@@ -97,7 +98,7 @@ def to_json(value):
 
 
 def from_json(value):
-    """The inverse of `to_json`, but for tuples, which come back as lists."""
+    """The inverse of `to_json`; tuples come back as lists, keys of dictionaries as strings."""
     if isinstance(value, list):
         return [from_json(item) for item in value]
     if not isinstance(value, dict):

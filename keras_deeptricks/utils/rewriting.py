@@ -59,7 +59,7 @@ def check_has_graph(model):
         raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}.")
     if has_graph(model):
         return
-    if isinstance(model, keras.Sequential):
+    if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError(
             f"`model` must be built, so that it has a graph. '{model.name}' does not know its "
             "input shape yet: begin it with keras.Input(shape) or call it on a batch first."
@@ -81,10 +81,18 @@ def _calls_its_graph(model):
 def _rewrite(model, replacements):
     # A fresh Functional model over the same tensors: cloning a compiled model would compile the
     # clone, with a new optimizer.
-    graph = keras.Model(model.input, model.output, name=model.name)
+    graph = keras.Model(*_ends(model), name=model.name)
     return keras.models.clone_model(
         graph, clone_function=replacements.of, call_function=_call_or_pass
     )
+
+
+def _ends(model):
+    """The inputs and outputs of a model in their structure, whatever it was called on since."""
+    if not isinstance(model, keras.Sequential):
+        return model.input, model.output
+    # There `input` is that of the first call, in a nested model a tensor of the outer one.
+    return [ends[0] if len(ends) == 1 else ends for ends in (model.inputs, model.outputs)]
 
 
 class _Replacements:
@@ -101,7 +109,8 @@ class _Replacements:
         return self.known[id(layer)][1]
 
     def _find(self, layer):
-        if isinstance(layer, keras.layers.InputLayer):
+        # A graph also holds plain operations, such as the product of two tensors.
+        if isinstance(layer, keras.layers.InputLayer) or not isinstance(layer, keras.Layer):
             return layer
         if has_graph(layer):
             changed = [self.of(inner) is not inner for inner in layer.layers]
@@ -127,7 +136,8 @@ class _Removed:
 def _call_or_pass(layer, *args, **kwargs):
     if not isinstance(layer, _Removed):
         return layer(*args, **kwargs)
-    tensors = keras.tree.flatten(args)
+    inputs = args, {name: value for name, value in kwargs.items() if name != "mask"}
+    tensors = [leaf for leaf in keras.tree.flatten(inputs) if isinstance(leaf, keras.KerasTensor)]
     if len(tensors) != 1:
         raise ValueError(
             f"The layer '{layer.layer.name}' cannot be taken out: it has {len(tensors)} inputs. "

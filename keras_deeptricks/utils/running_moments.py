@@ -25,19 +25,28 @@ class RunningMoments:
         """Adds a batch.
 
         Raises:
-            ValueError: it holds NaN or infinities.
+            ValueError: it holds NaN or infinities, lacks the axis, or has another size along it.
         """
         batch = np.asarray(batch, "float64")
         if not np.isfinite(batch).all():
             raise ValueError("The data holds NaN or infinite values: remove or replace them first.")
         axes = tuple(range(batch.ndim))
         if self.axis is not None:
+            if not -batch.ndim <= self.axis < batch.ndim:
+                raise ValueError(
+                    f"`axis`={self.axis} does not exist in data of shape {batch.shape}."
+                )
             kept = self.axis % batch.ndim
             axes = tuple(a for a in axes if a != kept)
         count = int(np.prod([batch.shape[a] for a in axes]))
         if count == 0:
             return
         mean = batch.mean(axis=axes)
+        if self.count and np.shape(self.mean) != mean.shape:
+            raise ValueError(
+                f"The batches must have the same features. One has {mean.shape} statistics, the "
+                f"ones before it {np.shape(self.mean)}."
+            )
         shape = [1] * batch.ndim
         if self.axis is not None:
             shape[self.axis] = -1
@@ -67,7 +76,7 @@ def batches_of(data, batch_size=1024):
             A `keras.utils.PyDataset` is read by its indices.
         batch_size: Rows of an array that make a batch.
     """
-    if hasattr(data, "shape") or (isinstance(data, list) and np.ndim(data) > 0):
+    if hasattr(data, "shape") or (isinstance(data, list) and not _holds_arrays(data)):
         data = data if hasattr(data, "shape") else np.asarray(data)
         for start in range(0, len(data), batch_size):
             yield ops.convert_to_numpy(data[start : start + batch_size])
@@ -75,7 +84,13 @@ def batches_of(data, batch_size=1024):
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
             raise ValueError("A PyDataset of unknown length cannot be read in one pass.")
-        data = (data[index] for index in range(data.num_batches))
+        data = map(data.__getitem__, range(data.num_batches))
     for batch in data:
         inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
         yield ops.convert_to_numpy(inputs)
+
+
+def _holds_arrays(values):
+    """True for a list of arrays, which are batches, and not of plain numbers."""
+    first = values[0] if values else None
+    return _holds_arrays(first) if isinstance(first, (list, tuple)) else np.ndim(first) > 0

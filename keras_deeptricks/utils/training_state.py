@@ -64,7 +64,9 @@ class TrainingState:
                 "on a batch first."
             )
         optimizer = getattr(model, "optimizer", None)
-        layers = list(walk_layers(model))
+        # Setting a layer's flag sets those of all layers inside: the outermost come first. (The
+        # walk finds the graph of a Sequential model after the layers that are in it.)
+        layers = sorted(walk_layers(model), key=_size, reverse=True)
         return cls(
             model=model,
             variables=_values(model.variables),
@@ -109,7 +111,8 @@ class TrainingState:
         if self.optimizer is None or self.optimizer_built or not self.optimizer.built:
             return
         fresh = clone_optimizer(self.optimizer)
-        fresh.build(self.model.trainable_variables)
+        # Those it was built for: other layers may have been trainable then.
+        fresh.build(self.optimizer._trainable_variables)
         known = {id(variable) for variable, _ in self.optimizer_variables}
         for variable, new in zip(self.optimizer.variables, fresh.variables, strict=True):
             if id(variable) not in known:
@@ -137,6 +140,10 @@ def preserved(model):
         yield state
     finally:
         state.restore()
+
+
+def _size(layer):
+    return sum(1 for _ in walk_layers(layer))
 
 
 def _values(variables):

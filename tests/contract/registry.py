@@ -1,0 +1,158 @@
+"""One row for every public class: how it is made, and what it must refuse.
+
+`test_contract.py` puts each row through the whole contract. A new class needs one row here:
+
+    row(kdt.layers.MCDropout, {"rate": 0.3, "seed": 1}, rate=[-0.1, 1.0, "half"])
+
+is the class, arguments that are good, and by argument the values that are bad. A second row of
+the same class, with other arguments, is welcome.
+"""
+
+import dataclasses
+
+import keras
+
+import keras_deeptricks as kdt
+
+NAN, INF = float("nan"), float("inf")
+# What no number may be.
+NO_NUMBERS = [None, "much", NAN, INF]
+
+KINDS = {
+    "layer": keras.Layer,
+    "optimizer": keras.optimizers.Optimizer,
+    "schedule": keras.optimizers.schedules.LearningRateSchedule,
+    "constraint": keras.constraints.Constraint,
+    "initializer": keras.initializers.Initializer,
+    "loss": keras.losses.Loss,
+    "callback": keras.callbacks.Callback,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A class, good arguments, and bad values by argument."""
+
+    cls: type
+    good: dict
+    bad: dict
+
+    def make(self, **changes):
+        """A new instance, with some arguments changed."""
+        return self.cls(**{**self.good, **changes})
+
+    @property
+    def kind(self):
+        """What it is, one of `KINDS`."""
+        return next(kind for kind, base in KINDS.items() if issubclass(self.cls, base))
+
+    @property
+    def name(self):
+        """The module and the class, with the arguments."""
+        return f"{self.kind}-{self.cls.__name__}-{','.join(self.good)}"
+
+
+def row(cls, good, **bad):
+    return Row(cls, good, bad)
+
+
+layers, optimizers, schedules = kdt.layers, kdt.optimizers, kdt.schedules
+CYCLE = schedules.OneCycle(0.01, 8)
+MOMENTUM = CYCLE.momentum(0.9, 0.8)
+BAD_MOMENTA = [*NO_NUMBERS, -0.1, 1.1]
+BAD_STEPS = [None, "many", 0, 2.5]
+
+
+def falling(total_steps):
+    return schedules.PolynomialDecay(0.01, total_steps)
+
+
+ROWS = [
+    row(layers.MCDropout, {"rate": 0.3, "seed": 1}, rate=[*NO_NUMBERS, -0.1, 1.0]),
+    row(layers.MCAlphaDropout, {"rate": 0.1, "seed": 1}, rate=[*NO_NUMBERS, -0.1, 1.0]),
+    row(layers.Standardization, {}, axis=[0.5, True], invert=[1, None], minimum_deviation=[-1]),
+    row(layers.Standardization, {"axis": None, "invert": True}, minimum_deviation=NO_NUMBERS),
+    row(optimizers.SGD, {"momentum": 0.9, "nesterov": True}, momentum=BAD_MOMENTA),
+    row(optimizers.SGD, {"learning_rate": CYCLE, "momentum": MOMENTUM}, learning_rate=["fast"]),
+    row(optimizers.RMSprop, {"momentum": 0.9}, momentum=BAD_MOMENTA, nesterov=["yes", 1]),
+    row(optimizers.RMSprop, {"momentum": MOMENTUM, "nesterov": True, "centered": True}),
+    row(optimizers.Adam, {"learning_rate": 0.01}, beta_1=BAD_MOMENTA),
+    row(optimizers.Adam, {"learning_rate": CYCLE, "beta_1": MOMENTUM, "amsgrad": True}),
+    row(optimizers.AdamW, {"weight_decay": 0.01, "beta_1": MOMENTUM}, beta_1=BAD_MOMENTA),
+    row(optimizers.Nadam, {"beta_1": MOMENTUM}, beta_1=BAD_MOMENTA),
+    row(schedules.Constant, {"constant": 0.01}, constant=[*NO_NUMBERS, -1]),
+    row(
+        schedules.LogRange,
+        {"low": 1e-4, "high": 1e-2, "total_steps": 4},
+        low=[*NO_NUMBERS, 0, -1],
+        high=[*NO_NUMBERS, 1e-4],
+        total_steps=[*BAD_STEPS, 1],
+    ),
+    row(
+        schedules.OneCycle,
+        {"max_learning_rate": 0.01, "total_steps": 4},
+        max_learning_rate=[*NO_NUMBERS, 0, -1],
+        total_steps=BAD_STEPS,
+        initial_divisor=[*NO_NUMBERS, 0.5],
+        final_divisor=[*NO_NUMBERS, 0.5],
+        warmup_fraction=[*NO_NUMBERS, 0, 1],
+        annealing=[None, "cosin", 1],
+        three_phase=[None, 1, "yes"],
+    ),
+    row(
+        schedules.OneCycleMomentum,
+        {"high": 0.02, "low": 0.01, "total_steps": 4},
+        high=[*NO_NUMBERS, 1.1],
+        low=[*NO_NUMBERS, -0.1, 0.03],
+        total_steps=BAD_STEPS,
+        warmup_fraction=[0, 1],
+        annealing=["cosin"],
+        three_phase=[1],
+    ),
+    row(
+        schedules.Scaled,
+        {"schedule": CYCLE, "factor": 0.5, "minimum": 1e-4},
+        schedule=[None, 0.1, "cosine"],
+        factor=[*NO_NUMBERS, 0, -1],
+        minimum=[*NO_NUMBERS, -1],
+    ),
+    row(
+        schedules.Shifted,
+        {"schedule": schedules.CosineDecay(0.01, 8), "first_step": 2},
+        schedule=[None, 0.1],
+        first_step=[None, 0.5, "two"],
+    ),
+    row(
+        kdt.constraints.MaxNorm,
+        {"max_value": 0.5},
+        max_value=[*NO_NUMBERS, 0, -1],
+        axis=[None, "all", 1.5, (), (0, 0.5), True],
+    ),
+    row(kdt.constraints.MaxNorm, {"max_value": 0.5, "axis": (0,)}),
+    row(
+        kdt.initializers.HeLeaky,
+        {"negative_slope": 0.1, "distribution": "uniform", "seed": 3},
+        negative_slope=NO_NUMBERS,
+        distribution=[None, "gaussian"],
+    ),
+    row(
+        kdt.losses.StandardizedMeanSquaredError,
+        {"deviation": 2.0},
+        deviation=[*NO_NUMBERS, 0, -1, [1.0, 0.0], []],
+    ),
+    row(kdt.callbacks.OneCycle, {"max_learning_rate": 0.01}, max_learning_rate=[0], momentum=[0.9]),
+    row(kdt.callbacks.Schedule, {"factory": falling}, factory=[None, 0.1], total_steps=[0, 1.5]),
+    row(kdt.callbacks.PerformanceScheduling, {"monitor": "loss"}, factor=[0, 1], patience=[0, 0.5]),
+    row(kdt.callbacks.EarlyStopping, {"monitor": "loss"}, patience=[-1, 0.5], check_finite=[1]),
+    row(kdt.callbacks.HyperparameterLog, {}),
+]
+# The modules whose classes must each have a row.
+MODULES = [
+    kdt.callbacks,
+    kdt.constraints,
+    kdt.initializers,
+    kdt.layers,
+    kdt.losses,
+    kdt.optimizers,
+    kdt.schedules,
+]
