@@ -104,7 +104,8 @@ def understand_targets(y, task=None, outputs=None):
     Strings, whole numbers and booleans are classes: two make a binary task, more a
     classification. A two-dimensional array of 0 and 1 is one-hot if every row has a single 1,
     else multi-label. Other numbers are a regression. Pass `task` where that is wrong, for
-    instance for whole numbers that count, and `outputs` where the data lacks some of the classes 0, 1, 2 …
+    instance for whole numbers that count, and `outputs` where the data lacks some of the classes
+    0, 1, 2 …
 
     Raises:
         TypeError: The array is of a type that is no target.

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -44,8 +45,10 @@ def train_default(
 
     One call from data to a trained model. It looks at the targets to see what kind of task this
     is, standardizes the inputs inside the model, finds a learning rate, trains one cycle, and
-    keeps the weights of the epoch with the lowest validation loss. Everything it chose, and why,
-    is in the run's `summary()`.
+    keeps the weights of the best epoch: of the highest validation accuracy for classes, of the
+    lowest validation loss for other targets. Everything it chose, and why, is in the run's
+    `summary()`. (The validation figure of an epoch chosen by it is a little flattering: judge the
+    model by rows that had no part in training.)
 
     Args:
         x: Inputs, an array of shape (rows, features), (rows, height, width) or (rows, height,
@@ -63,8 +66,8 @@ def train_default(
             steps.
         learning_rate: The peak of the cycle. By default it is found by
             `keras_deeptricks.diagnostics.find_learning_rate`.
-        patience: Epochs without a lower validation loss before training stops, once the rate has
-            come down. By default a quarter of `epochs`.
+        patience: Epochs without a better validation figure before training stops, once the rate
+            has come down to a tenth of its peak. By default a quarter of `epochs`.
         class_weight: Dictionary from classes, as they stand in `y`, to weights, or None.
         sample_weight: As in `model.fit`.
         callbacks: Further Keras callbacks.
@@ -215,15 +218,18 @@ def _train(network, recipe, arguments):
     cycle = OneCycle(learning_rate, momentum=_MOMENTUM, total_steps=steps * epochs)
     stopping = _early_stopping(data, cycle, epochs, patience)
     started = time.perf_counter()
-    history = model.fit(
-        **fit_data,
-        epochs=epochs,
-        validation_data=data.validation,
-        # Keras warns where other data sets are to be shuffled: they shuffle themselves.
-        shuffle=is_array or isinstance(data.x, keras.utils.PyDataset),
-        callbacks=[cycle, HyperparameterLog(), stopping, *arguments["callbacks"]],
-        verbose=arguments["verbose"],
-    ).history
+    with warnings.catch_warnings():
+        # Keras warns at the end of an epoch whose length tf.data did not know; here it is known.
+        warnings.filterwarnings("ignore", message=".*ran out of data.*")
+        history = model.fit(
+            **fit_data,
+            epochs=epochs,
+            validation_data=data.validation,
+            # Keras warns where other data sets are to be shuffled: they shuffle themselves.
+            shuffle=is_array or isinstance(data.x, keras.utils.PyDataset),
+            callbacks=[cycle, HyperparameterLog(), stopping, *arguments["callbacks"]],
+            verbose=arguments["verbose"],
+        ).history
     seconds = time.perf_counter() - started
     epochs_run = len(history["loss"])
     settings.update(
@@ -240,6 +246,7 @@ def _train(network, recipe, arguments):
         epochs=epochs,
         epochs_run=epochs_run,
         best_epoch=stopping.best_epoch + 1 if stopping.monitor != "loss" else epochs_run,
+        monitor=stopping.monitor,
         patience=stopping.patience,
         stopping_reason=stopping.stopping_reason,
         steps_per_execution=options["steps_per_execution"],
@@ -268,15 +275,27 @@ def _batch_size(rows):
 
 
 def _early_stopping(data, cycle, epochs, patience):
-    """Keeps the best weights; never stops a run before the rate has come down."""
-    monitor = "val_loss" if data.validation is not None else "loss"
+    """Keeps the best weights; never stops a run before the rate has come down.
+
+    The best epoch of a classifier is that of the highest validation accuracy: late in the cycle
+    the loss often rises while the accuracy still does too. Of equal epochs, frequent with few
+    rows, the one of the lower rate is kept.
+    """
+    if data.validation is None:
+        monitor = "loss"
+    elif data.targets.task in ("classification", "binary"):
+        monitor = "val_accuracy"
+    else:
+        monitor = "val_loss"
     schedule, _ = cycle.factory(1000)
     rates = schedule.numpy_values(np.arange(1000))
     high = np.flatnonzero(rates > _COME_DOWN * rates.max()).max()
     return EarlyStopping(
         monitor=monitor,
         patience=patience or max(2, epochs // 4),
-        restore_best_weights=monitor == "val_loss",
+        mode="max" if monitor == "val_accuracy" else "min",
+        restore_best_weights=monitor != "loss",
+        keep_latest=True,
         minimum_epochs=math.ceil(epochs * (high + 1) / 1000),
     )
 

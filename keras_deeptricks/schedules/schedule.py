@@ -16,6 +16,23 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
     A subclass writes `value(step, xp)` with the functions that `keras.ops` and `numpy` share.
     Called with a step it behaves as any Keras schedule does. `numpy_values` gives the whole
     course at once, in double precision, for plots and tests.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_deeptricks as kdt
+
+    @keras.saving.register_keras_serializable(package="mine")
+    class Sawtooth(kdt.schedules.Schedule):
+        def value(self, step, xp):
+            return 0.1 * (1.0 - step / 10.0 + xp.floor(step / 10.0))
+
+        def get_config(self):
+            return {}
+
+    assert Sawtooth().numpy_values([0, 5, 10, 15]).round(6).tolist() == [0.1, 0.05, 0.1, 0.05]
+    ```
     """
 
     @abc.abstractmethod

@@ -3,6 +3,8 @@
 import contextlib
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_deeptricks.utils.checks import check_number
 from keras_deeptricks.utils.hyperparameters import ScheduledHyperparameters, is_schedule
@@ -156,7 +158,8 @@ def copy_optimizer_state(source, target, trainable_variables):
     values = _by_name(source)
     for name, variables in _by_name(target).items():
         for variable, value in zip(variables, values[name], strict=True):
-            variable.assign(value)
+            # A copy: on JAX the two would share a buffer, which a training step gives away.
+            variable.assign(np.array(ops.convert_to_numpy(value)))
 
 
 def _by_name(optimizer):

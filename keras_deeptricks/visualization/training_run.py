@@ -14,6 +14,19 @@ def plot_training_run(run):
 
     Returns:
         The Matplotlib `Figure`, of three panels, or four if a learning rate was searched.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_deeptricks as kdt
+
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    run = kdt.recipes.train_default(
+        x, x.sum(axis=1), epochs=2, hidden_units=(8,), learning_rate=0.01, verbose=0
+    )
+    figure = kdt.visualization.plot_training_run(run)
+    ```
     """
     searched = run.learning_rate_search is not None
     figure, axes = new_figure(2, 2, figsize=(11, 8))

@@ -210,16 +210,28 @@ def test_picture(run, tmp_path):
 
 
 def test_early_stopping_waits_for_the_rate_to_come_down():
-    # Random targets: the validation loss is best at the start and only rises.
+    # Random targets: nothing improves for long.
     noise = np.random.default_rng(3).integers(0, 2, 240)
     run = kdt.recipes.train_default(
         X, noise, **{**SMALL, "epochs": 20, "hidden_units": (64,), "learning_rate": 0.1}
     )
     rates = np.concatenate(run.history["learning_rate_per_step"])
-    assert run.settings["best_epoch"] < 15
     assert rates[-1] < 0.1 * rates.max()
     best = run.settings["best_epoch"] - 1
-    assert run.history["val_loss"][best] == min(run.history["val_loss"])
+    accuracies = run.history["val_accuracy"]
+    assert accuracies[best] == max(accuracies)
+    # Of equal epochs the last.
+    assert max(accuracies) not in accuracies[best + 1 :]
+
+
+def test_a_regression_keeps_the_epoch_of_the_lowest_loss():
+    y = X[:, 0] + np.random.default_rng(3).normal(0, 5, 240)
+    run = kdt.recipes.train_default(
+        X, y, **{**SMALL, "epochs": 12, "hidden_units": (64, 64), "learning_rate": 0.05}
+    )
+    losses = run.history["val_loss"]
+    assert run.settings["monitor"] == "val_loss"
+    assert losses[run.settings["best_epoch"] - 1] == min(losses)
 
 
 BAD_X = X.copy()

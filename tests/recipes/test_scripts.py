@@ -1,0 +1,52 @@
+"""The recipe scripts: what they print and what they leave behind."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+import keras_deeptricks as kdt
+
+FOLDER = pathlib.Path(__file__).parents[2] / "recipes"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "name, dataset, metric",
+    [
+        ("default_config", "digits", "accuracy"),
+        ("default_config", "diabetes", "rmse"),
+        ("self_normalizing", "breast_cancer", "accuracy"),
+    ],
+)
+def test_prints_a_table_and_saves(name, dataset, metric, tmp_path, capsys):
+    options = ["--quick", "--dataset", dataset, "--output", str(tmp_path / "out"), "--seeds", "2"]
+    runs = script(name).main(options)
+    printed = capsys.readouterr().out
+    for words in (
+        f"test {metric}",
+        "epochs",
+        "seconds",
+        "learning rate",
+        "parameters",
+        "mean ± se",
+    ):
+        assert words in printed
+    assert str(tmp_path / "out") in printed
+    assert (tmp_path / "out" / "run.png").exists()
+    again = kdt.recipes.TrainingRun.load(tmp_path / "out")
+    assert again.history == runs[0].history
+    assert [run.settings["seed"] for run in runs] == [0, 1]
+
+
+@pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--dataset", "mnist"]])
+def test_bad_options(options, capsys):
+    with pytest.raises(SystemExit):
+        script("default_config").main(options)
+    assert options[0] in capsys.readouterr().err
