@@ -1,5 +1,7 @@
 """Which way a monitored value should go, and whether it has improved."""
 
+import re
+
 from keras_deeptricks.utils.checks import check_choice
 
 _LARGER_IS_BETTER = (
@@ -43,10 +45,12 @@ def improves_upwards(monitor, mode="auto"):
     check_choice("mode", mode, ("auto", "min", "max"))
     if mode != "auto":
         return mode == "max"
-    name = monitor.lower()
-    if any(part in name for part in _SMALLER_IS_BETTER):
+    words = re.split(r"[^a-z0-9]+", monitor.lower())
+    # Words such as "crossentropy" and "rmse" on one side, "accuracy" on the other; never a part
+    # within a word, such as the "iou" of "previous".
+    if any(word.endswith(end) for word in words for end in _SMALLER_IS_BETTER):
         return False
-    if any(part in name for part in _LARGER_IS_BETTER):
+    if any(word.startswith(begin) for word in words for begin in _LARGER_IS_BETTER):
         return True
     raise ValueError(
         f"Whether '{monitor}' should rise or fall cannot be told from its name. Pass mode='max' "
