@@ -156,36 +156,26 @@ def train_self_normalizing(
 
 def _train(network, recipe, arguments):
     """The common course of the recipes; `arguments` are those of the public function."""
+    epochs, batch_size, learning_rate, patience, seed = _checked(arguments)
     options = dict(arguments["network_options"])
-    epochs = check_integer("epochs", arguments["epochs"], minimum=1)
-    batch_size, learning_rate, patience, seed = (
-        arguments[name] for name in ("batch_size", "learning_rate", "patience", "seed")
-    )
-    if learning_rate is not None:
-        learning_rate = check_number("learning_rate", learning_rate, above=0)
-    if batch_size is not None:
-        batch_size = check_integer("batch_size", batch_size, minimum=1)
-    if patience is not None:
-        patience = check_integer("patience", patience, minimum=1)
-    if seed is not None:
-        seed = check_integer("seed", seed, minimum=0)
     for name in ("adapt_to", "adapt_targets_to", "input_shape"):
         if name in options:
             raise TypeError(f"`{name}` is taken from the data: leave it out.")
+    if isinstance(options.get("hidden_units"), int):
+        options["hidden_units"] = (options["hidden_units"],)
     data = prepare(
         arguments["x"],
         arguments["y"],
         sample_weight=arguments["sample_weight"],
         validation_data=arguments["validation_data"],
         validation_split=arguments["validation_split"],
-        batch_size=batch_size,
         task=options.pop("task", None),
         outputs=options.pop("outputs", None),
         seed=seed,
     )
     if seed is not None:
         keras.utils.set_random_seed(seed)
-    settings, reasons = {"recipe": recipe}, {}
+    reasons = {}
     is_array = data.y is not None
     if is_array and batch_size is None:
         batch_size = _batch_size(data.rows)
@@ -227,35 +217,25 @@ def _train(network, recipe, arguments):
             validation_data=data.validation,
             # Keras warns where other data sets are to be shuffled: they shuffle themselves.
             shuffle=is_array or isinstance(data.x, keras.utils.PyDataset),
-            callbacks=[cycle, HyperparameterLog(), stopping, *arguments["callbacks"]],
+            callbacks=[cycle, HyperparameterLog(), stopping, *(arguments["callbacks"] or ())],
             verbose=arguments["verbose"],
         ).history
     seconds = time.perf_counter() - started
-    epochs_run = len(history["loss"])
-    settings.update(
-        task=data.targets.task,
-        outputs=data.targets.outputs,
-        input_shape=list(data.input_shape),
-        training_rows=data.rows,
-        parameters=int(model.count_params()),
-        hidden_units=list(options.get("hidden_units", (300, 100))),
+    settings = {
+        "recipe": recipe,
+        **_data_settings(data, model),
         **_network_settings(options, recipe, reasons),
-        batch_size=batch_size,
-        learning_rate=float(learning_rate),
-        momentum=list(_MOMENTUM),
-        epochs=epochs,
-        epochs_run=epochs_run,
-        best_epoch=stopping.best_epoch + 1 if stopping.monitor != "loss" else epochs_run,
-        monitor=stopping.monitor,
-        patience=stopping.patience,
-        stopping_reason=stopping.stopping_reason,
-        steps_per_execution=options["steps_per_execution"],
-        precision=options.get("precision", "float32"),
-        backend=keras.config.backend(),
-        device=backend.device_name(),
-        seconds=round(seconds, 2),
-        seed=seed,
-    )
+        "batch_size": batch_size,
+        "learning_rate": float(learning_rate),
+        "momentum": list(_MOMENTUM),
+        **_course_settings(epochs, len(history["loss"]), stopping),
+        "steps_per_execution": options["steps_per_execution"],
+        "precision": options.get("precision", "float32"),
+        "backend": keras.config.backend(),
+        "device": backend.device_name(),
+        "seconds": round(seconds, 2),
+        "seed": seed,
+    }
     return TrainingRun(
         model=model,
         history=plain_history(history),
@@ -264,6 +244,44 @@ def _train(network, recipe, arguments):
         reasons=reasons,
         targets=data.targets,
     )
+
+
+def _checked(arguments):
+    """The numbers among the arguments of a recipe, each of the right type and range."""
+
+    def optional(name, check, **bounds):
+        value = arguments[name]
+        return None if value is None else check(name, value, **bounds)
+
+    return (
+        check_integer("epochs", arguments["epochs"], minimum=1),
+        optional("batch_size", check_integer, minimum=1),
+        optional("learning_rate", check_number, above=0),
+        optional("patience", check_integer, minimum=1),
+        optional("seed", check_integer, minimum=0),
+    )
+
+
+def _data_settings(data, model):
+    return {
+        "task": data.targets.task,
+        "outputs": data.targets.outputs,
+        "input_shape": list(data.input_shape),
+        "training_rows": data.rows,
+        "parameters": int(model.count_params()),
+    }
+
+
+def _course_settings(epochs, epochs_run, stopping):
+    kept = epochs_run if stopping.monitor == "loss" else stopping.best_epoch + 1
+    return {
+        "epochs": epochs,
+        "epochs_run": epochs_run,
+        "best_epoch": kept,
+        "monitor": stopping.monitor,
+        "patience": stopping.patience,
+        "stopping_reason": stopping.stopping_reason,
+    }
 
 
 def _batch_size(rows):
@@ -301,8 +319,10 @@ def _early_stopping(data, cycle, epochs, patience):
 
 
 def _network_settings(options, recipe, reasons):
+    hidden_units = list(options.get("hidden_units", (300, 100)))
     if recipe == "self-normalizing network":
         return {
+            "hidden_units": hidden_units,
             "initializer": "LeCun normal",
             "activation": "selu",
             "alpha_dropout": options.get("alpha_dropout", 0.1),
@@ -310,13 +330,14 @@ def _network_settings(options, recipe, reasons):
         }
     normalization = options.get("normalization", "auto")
     if normalization == "auto":
-        depth = len(options.get("hidden_units", (300, 100)))
+        depth = len(hidden_units)
         deep = depth >= DEEP_ENOUGH_FOR_BATCH_NORM
         normalization = "batch" if deep else None
         reasons["normalization"] = (
             f"batch norm from {DEEP_ENOUGH_FOR_BATCH_NORM} hidden layers on; there are {depth}"
         )
     return {
+        "hidden_units": hidden_units,
         "initializer": "chosen for the activation",
         "activation": options.get("activation", "elu"),
         "normalization": normalization,

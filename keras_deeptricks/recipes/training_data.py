@@ -40,9 +40,7 @@ class TrainingData:
     batches: int | None = None
 
 
-def prepare(
-    x, y, *, sample_weight, validation_data, validation_split, batch_size, task, outputs, seed
-):
+def prepare(x, y, *, sample_weight, validation_data, validation_split, task, outputs, seed):
     """Checks the data of a recipe and splits off the validation rows.
 
     Raises:
