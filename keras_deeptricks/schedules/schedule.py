@@ -1,6 +1,7 @@
 """What every schedule of this package is: a pure, elementwise function of the step."""
 
 import abc
+import math
 import numbers
 
 import keras
@@ -8,6 +9,25 @@ import numpy as np
 from keras import ops
 
 from keras_deeptricks.utils import backend
+
+
+class _Scalars:
+    """The part of NumPy that schedules use, for single Python numbers; the rest is NumPy's."""
+
+    minimum = staticmethod(min)
+    maximum = staticmethod(max)
+    cos = staticmethod(math.cos)
+    exp = staticmethod(math.exp)
+
+    @staticmethod
+    def where(condition, first, second):
+        return first if condition else second
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+_SCALARS = _Scalars()
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
@@ -39,15 +59,20 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
     def value(self, step, xp):
         """The value at `step`, a floating-point scalar or array of the namespace `xp`.
 
-        `xp` is `keras.ops` or `numpy`.
+        `xp` is `keras.ops`, `numpy`, or for a single Python number a quicker stand-in for it.
         """
 
     def __call__(self, step):
         if backend.runs_eagerly() or isinstance(step, numbers.Number):
-            # NumPy is far quicker than a dozen operations on small tensors.
+            # Python's numbers are far quicker than a dozen operations on small tensors.
             step = np.asarray(ops.convert_to_numpy(step), "float64")
-            return ops.convert_to_tensor(self.value(step, np), dtype=_dtype())
+            value = self.float_value(step) if step.ndim == 0 else self.value(step, np)
+            return ops.convert_to_tensor(value, dtype=_dtype())
         return self.value(ops.cast(step, _dtype()), ops)
+
+    def float_value(self, step):
+        """The value at one step, a number, as a Python float."""
+        return float(self.value(float(step), _SCALARS))
 
     def numpy_values(self, steps):
         """The values at an array of steps, as a float64 array of the same shape."""

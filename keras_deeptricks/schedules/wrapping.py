@@ -1,7 +1,7 @@
 """What schedules that wrap a schedule share."""
 
 import keras
-import numpy as np
+from keras import ops
 
 from keras_deeptricks.schedules.schedule import Schedule
 from keras_deeptricks.utils.hyperparameters import is_schedule, values_at
@@ -25,7 +25,7 @@ def inner_value(schedule, step, xp):
     """The value of a wrapped schedule, whether it is one of ours or Keras'."""
     if isinstance(schedule, Schedule):
         return schedule.value(step, xp)
-    return values_at(schedule, step) if xp is np else schedule(step)
+    return schedule(step) if xp is ops else values_at(schedule, step)
 
 
 def rebuild(cls, config, custom_objects=None):

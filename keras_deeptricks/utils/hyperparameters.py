@@ -1,6 +1,7 @@
 """A hyperparameter of an optimizer is a number or a schedule, evaluated once per step."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -33,9 +34,12 @@ def value_at(value, step):
     """A number as it is; a schedule at `step`: a tensor in a compiled step, a float on torch."""
     if not is_schedule(value):
         return value
-    value = value(step)
+    if not backend.runs_eagerly():
+        return value(step)
     # Keras' fused updates on torch take Python numbers.
-    return float(ops.convert_to_numpy(value)) if backend.runs_eagerly() else value
+    if hasattr(value, "float_value"):
+        return value.float_value(ops.convert_to_numpy(step))
+    return float(ops.convert_to_numpy(value(step)))
 
 
 def values_at(value, steps):
@@ -107,12 +111,7 @@ class ScheduledHyperparameters:
     @classmethod
     def schedulable_names(cls):
         """The names of the attributes that may be a number or a schedule."""
-        return [
-            name
-            for base in reversed(cls.__mro__)
-            for name, attribute in vars(base).items()
-            if isinstance(attribute, Schedulable)
-        ]
+        return _schedulable_names(cls)
 
     def given(self, name):
         """The number or schedule that `name` was set to, also while a step runs."""
@@ -180,3 +179,13 @@ class ScheduledHyperparameters:
             yield
         finally:
             object.__setattr__(self, "step_values", None)
+
+
+@functools.cache
+def _schedulable_names(cls):
+    return tuple(
+        name
+        for base in reversed(cls.__mro__)
+        for name, attribute in vars(base).items()
+        if isinstance(attribute, Schedulable)
+    )

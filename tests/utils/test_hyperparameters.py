@@ -205,7 +205,7 @@ def test_names_and_bounds_of_a_mixin():
     class Noisy(ScheduledHyperparameters, keras.optimizers.SGD):
         noise = Schedulable(maximum=10.0)
 
-    assert Noisy.schedulable_names() == ["noise"]
+    assert Noisy.schedulable_names() == ("noise",)
     optimizer = Noisy(0.1)
     with pytest.raises(AttributeError, match="`noise` is not set yet"):
         _ = optimizer.noise
