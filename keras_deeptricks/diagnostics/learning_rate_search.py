@@ -174,7 +174,7 @@ def find_learning_rate(
 
 def _train(model, schedule, recorder, **data):
     optimizer = clone_optimizer(model.optimizer, learning_rate=schedule)
-    copy_optimizer_state(model.optimizer, optimizer, model.trainable_variables)
+    copy_optimizer_state(model.optimizer, optimizer)
     with borrowed_for_training(model, optimizer):
         if model.optimizer.built:
             first_step = int(keras.ops.convert_to_numpy(batch_counter(unwrap_optimizer(optimizer))))

@@ -3,12 +3,13 @@
 import keras
 
 from keras_deeptricks.optimizers.bias_correction import FirstMomentCorrection
+from keras_deeptricks.optimizers.weight_decay import WeightDecay
 from keras_deeptricks.utils.backend import instantiated_class
 from keras_deeptricks.utils.hyperparameters import Schedulable
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
-class Adam(FirstMomentCorrection, instantiated_class(keras.optimizers.Adam)):
+class Adam(WeightDecay, FirstMomentCorrection, instantiated_class(keras.optimizers.Adam)):
     """Adam whose `beta_1`, its momentum, can follow a schedule.
 
     With η, β₁, g the rate, first decay rate and gradient of the 0-based step t:
@@ -28,7 +29,9 @@ class Adam(FirstMomentCorrection, instantiated_class(keras.optimizers.Adam)):
         beta_2: Decay of the average of squared gradients. Defaults to `0.999`.
         epsilon: ε above, Kingma and Ba's "epsilon hat". Defaults to `1e-7`.
         amsgrad: Whether to keep the largest s. Defaults to `False`.
-        **kwargs: The other arguments of `keras.optimizers.Adam`.
+        **kwargs: The other arguments of `keras.optimizers.Adam`; and `decay_biases`,
+            whether `weight_decay` also acts on biases and the parameters of normalization, as
+            it does in Keras. Defaults to `False`.
 
     Raises:
         TypeError: `beta_1` is neither a number nor a schedule.

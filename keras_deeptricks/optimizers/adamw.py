@@ -3,12 +3,13 @@
 import keras
 
 from keras_deeptricks.optimizers.bias_correction import FirstMomentCorrection
+from keras_deeptricks.optimizers.weight_decay import WeightDecay
 from keras_deeptricks.utils.backend import instantiated_class
 from keras_deeptricks.utils.hyperparameters import Schedulable
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
-class AdamW(FirstMomentCorrection, instantiated_class(keras.optimizers.AdamW)):
+class AdamW(WeightDecay, FirstMomentCorrection, instantiated_class(keras.optimizers.AdamW)):
     """Adam with decoupled weight decay, whose `beta_1` can follow a schedule.
 
     Before `keras_deeptricks.optimizers.Adam`'s step each variable is multiplied by
@@ -16,14 +17,16 @@ class AdamW(FirstMomentCorrection, instantiated_class(keras.optimizers.AdamW)):
 
     Args:
         learning_rate: Float, or a schedule. Defaults to `0.001`.
-        weight_decay: Strength of the decay. Defaults to `0.004`. It also acts on biases and on
-            batch normalization's γ and β, unless `exclude_from_weight_decay` is called before
-            the optimizer is built.
+        weight_decay: Strength of the decay. Defaults to `0.004`. Unlike Keras' it leaves alone
+            biases, the parameters of normalization and all other vectors, and what
+            `exclude_from_weight_decay` names.
         beta_1: Float from 0 to 1, or a schedule with such values below 1. Defaults to `0.9`.
         beta_2: Decay of the average of squared gradients. Defaults to `0.999`.
         epsilon: Kingma and Ba's "epsilon hat". Defaults to `1e-7`.
         amsgrad: Whether to keep the largest average of squares. Defaults to `False`.
-        **kwargs: The other arguments of `keras.optimizers.AdamW`.
+        **kwargs: The other arguments of `keras.optimizers.AdamW`; and `decay_biases`, whether
+            `weight_decay` also acts on biases and the parameters of normalization. Defaults to
+            `False`.
 
     Raises:
         TypeError: `beta_1` is neither a number nor a schedule.
@@ -35,7 +38,7 @@ class AdamW(FirstMomentCorrection, instantiated_class(keras.optimizers.AdamW)):
     import keras_deeptricks as kdt
 
     optimizer = kdt.optimizers.AdamW(1e-3, weight_decay=0.01)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=["embeddings"])
     ```
 
     Reference: Loshchilov & Hutter, Decoupled weight decay regularization, 2019, algorithm 2.

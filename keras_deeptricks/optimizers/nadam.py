@@ -2,12 +2,13 @@
 
 import keras
 
+from keras_deeptricks.optimizers.weight_decay import WeightDecay
 from keras_deeptricks.utils.backend import instantiated_class
 from keras_deeptricks.utils.hyperparameters import Schedulable, ScheduledHyperparameters
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
-class Nadam(ScheduledHyperparameters, instantiated_class(keras.optimizers.Nadam)):
+class Nadam(WeightDecay, ScheduledHyperparameters, instantiated_class(keras.optimizers.Nadam)):
     """Adam with Nesterov's look-ahead, whose `beta_1` can follow a schedule.
 
     With η, β₁, g the rate, first decay rate and gradient of the 0-based step t, n = t + 1 and
@@ -26,7 +27,9 @@ class Nadam(ScheduledHyperparameters, instantiated_class(keras.optimizers.Nadam)
         beta_1: Float from 0 to 1, or a schedule with such values below 1. Defaults to `0.9`.
         beta_2: Decay of the average of squared gradients. Defaults to `0.999`.
         epsilon: ε above. Defaults to `1e-7`.
-        **kwargs: The other arguments of `keras.optimizers.Nadam`.
+        **kwargs: The other arguments of `keras.optimizers.Nadam`; and `decay_biases`,
+            whether `weight_decay` also acts on biases and the parameters of normalization, as
+            it does in Keras. Defaults to `False`.
 
     Raises:
         TypeError: `beta_1` is neither a number nor a schedule.

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_deeptricks.optimizers.weight_decay import WeightDecay
 from keras_deeptricks.utils.backend import instantiated_class
 from keras_deeptricks.utils.checks import check_flag
 from keras_deeptricks.utils.hyperparameters import (
@@ -16,7 +17,7 @@ _ABOVE_ZERO = 0.9
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
-class RMSprop(ScheduledHyperparameters, instantiated_class(keras.optimizers.RMSprop)):
+class RMSprop(WeightDecay, ScheduledHyperparameters, instantiated_class(keras.optimizers.RMSprop)):
     """RMSprop with plain or Nesterov momentum that can follow a schedule.
 
     Keras' `RMSprop` has a fixed, plain momentum. With η, m, g the rate, momentum and gradient of
@@ -40,7 +41,9 @@ class RMSprop(ScheduledHyperparameters, instantiated_class(keras.optimizers.RMSp
         epsilon: ε above, inside the root. Defaults to `1e-7`.
         centered: Whether to subtract the squared mean gradient from r. Defaults to `False`.
         nesterov: Whether to look ahead; needs a momentum. Defaults to `False`.
-        **kwargs: The other arguments of `keras.optimizers.RMSprop`.
+        **kwargs: The other arguments of `keras.optimizers.RMSprop`; and `decay_biases`,
+            whether `weight_decay` also acts on biases and the parameters of normalization, as
+            it does in Keras. Defaults to `False`.
 
     Raises:
         TypeError: `momentum` is neither a number nor a schedule.

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_deeptricks.optimizers.weight_decay import WeightDecay
 from keras_deeptricks.utils.backend import instantiated_class
 from keras_deeptricks.utils.hyperparameters import (
     Schedulable,
@@ -17,7 +18,7 @@ _NEARLY_ZERO = 1e-30
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
-class SGD(ScheduledHyperparameters, instantiated_class(keras.optimizers.SGD)):
+class SGD(WeightDecay, ScheduledHyperparameters, instantiated_class(keras.optimizers.SGD)):
     """Gradient descent with (Nesterov) momentum that can follow a schedule.
 
     Keras' `SGD` freezes `momentum` into the compiled step. Here it may be a schedule, evaluated
@@ -40,7 +41,9 @@ class SGD(ScheduledHyperparameters, instantiated_class(keras.optimizers.SGD)):
         momentum: Float from 0 to 1, or a schedule with such values. Defaults to `0.0`.
         nesterov: Whether to look ahead. Defaults to `False`.
         **kwargs: The other arguments of `keras.optimizers.SGD`, such as `weight_decay`,
-            `global_clipnorm`, `use_ema` or `gradient_accumulation_steps`.
+            `global_clipnorm`, `use_ema` or `gradient_accumulation_steps`; and `decay_biases`,
+            whether `weight_decay` also acts on biases and the parameters of normalization, as
+            it does in Keras. Defaults to `False`.
 
     Raises:
         TypeError: `momentum` is neither a number nor a schedule.

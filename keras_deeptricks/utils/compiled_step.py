@@ -10,6 +10,13 @@ from keras_deeptricks.utils.checks import check_number
 from keras_deeptricks.utils.hyperparameters import ScheduledHyperparameters, is_schedule
 
 
+_EXCLUSIONS = (
+    "_exclude_from_weight_decay",
+    "_exclude_from_weight_decay_pattern",
+    "excluded_by_user",
+)
+
+
 def check_compiled(model):
     """Raises a clear error unless `model` is a compiled `keras.Model` with an optimizer."""
     if not isinstance(model, keras.Model):
@@ -55,7 +62,10 @@ def given_momentum(optimizer):
 def given_learning_rate(optimizer):
     """The schedule or the float that is the optimizer's learning rate."""
     optimizer = unwrap_optimizer(optimizer)
-    config = optimizer.get_config()["learning_rate"]
+    config = optimizer.get_config()
+    while "learning_rate" not in config and isinstance(config.get("optimizer"), dict):
+        config = config["optimizer"]["config"]  # that of the optimizer whose gradients are changed
+    config = config["learning_rate"]
     if isinstance(config, dict):
         # Keras has no public access to the schedule object; its config is exact.
         return keras.saving.deserialize_keras_object(config)
@@ -128,25 +138,22 @@ def clone_optimizer(optimizer, learning_rate=None):
         inner = clone_optimizer(optimizer.inner_optimizer, learning_rate)
         return type(optimizer)(inner, **config)
     try:
-        config = optimizer.get_config()
+        clone = type(optimizer).from_config(optimizer.get_config())
         if learning_rate is not None:
-            if "learning_rate" not in config:
-                raise KeyError("learning_rate")
-            config["learning_rate"] = learning_rate
-        clone = type(optimizer).from_config(config)
+            clone.learning_rate = learning_rate
     except Exception as error:
         raise ValueError(
             f"The optimizer {type(optimizer).__name__} cannot be copied through get_config() and "
             f"from_config() with another learning rate: {error}"
         ) from error
     # What `exclude_from_weight_decay` set is no part of the configuration.
-    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+    for name in _EXCLUSIONS:
         if hasattr(optimizer, name):
-            setattr(clone, name, getattr(optimizer, name))
+            object.__setattr__(clone, name, getattr(optimizer, name))
     return clone
 
 
-def copy_optimizer_state(source, target, trainable_variables):
+def copy_optimizer_state(source, target):
     """Gives `target` the slots and counters of `source`, an optimizer of the same configuration.
 
     The two may differ in the learning rate, which in one of them is a variable.
@@ -154,7 +161,8 @@ def copy_optimizer_state(source, target, trainable_variables):
     if not source.built:
         return
     if not target.built:
-        target.build(trainable_variables)
+        # Those it was built for: other layers may have been trainable then.
+        target.build(source._trainable_variables)
     values = _by_name(source)
     for name, variables in _by_name(target).items():
         for variable, value in zip(variables, values[name], strict=True):

@@ -58,14 +58,19 @@ class Schedulable:
 
     Read outside a step it is what was assigned. Read while the optimizer applies gradients it is
     the value of that step, so that Keras' own update rules work on it unchanged.
+
+    Args:
+        argument: Name of the constructor's argument, for errors, where it is not the attribute's.
+        **bounds: Those of `check_number`. By default from 0 to 1.
     """
 
-    def __init__(self, minimum=0.0, maximum=1.0):
-        self.minimum = minimum
-        self.maximum = maximum
+    def __init__(self, argument=None, **bounds):
+        self.argument = argument
+        self.bounds = bounds or {"minimum": 0.0, "maximum": 1.0}
 
     def __set_name__(self, owner, name):
         self.name = name
+        self.argument = self.argument or name
         self.storage = f"_given_{name}"
 
     def __get__(self, optimizer, owner=None):
@@ -80,11 +85,11 @@ class Schedulable:
         if not is_schedule(value):
             if isinstance(value, str) or callable(value):
                 raise TypeError(
-                    f"`{self.name}` must be a number from {self.minimum} to {self.maximum} or a "
+                    f"`{self.argument}` must be a number or a "
                     "keras.optimizers.schedules.LearningRateSchedule. "
-                    f"Received: {self.name}={value!r}."
+                    f"Received: {self.argument}={value!r}."
                 )
-            value = check_number(self.name, value, minimum=self.minimum, maximum=self.maximum)
+            value = check_number(self.argument, value, **self.bounds)
         before = optimizer.__dict__.get(self.storage)
         # Past Keras' attribute tracking: a plain value, never a variable.
         object.__setattr__(optimizer, self.storage, value)
@@ -166,13 +171,17 @@ class ScheduledHyperparameters:
                 )
         return super().from_config(config, custom_objects=custom_objects)
 
-    @contextlib.contextmanager
-    def _evaluated_at_this_step(self):
-        step = batch_counter(self)
+    def values_of_step(self, step):
+        """The learning rate and all that is scheduled at `step`, by name."""
         values = {"learning_rate": super().learning_rate}
         for name in self.schedulable_names():
             if is_schedule(self.given(name)):
                 values[name] = value_at(self.given(name), step)
+        return values
+
+    @contextlib.contextmanager
+    def _evaluated_at_this_step(self):
+        values = self.values_of_step(batch_counter(self))
         # Past Keras' attribute tracking, which would wrap the dictionary.
         object.__setattr__(self, "step_values", values)
         try:

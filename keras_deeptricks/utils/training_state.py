@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_deeptricks.utils.compiled_step import clone_optimizer
-from keras_deeptricks.utils.layer_walk import walk_layers
+from keras_deeptricks.utils.trainable_flags import TrainableFlags
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,8 +44,7 @@ class TrainingState:
     optimizer: object
     optimizer_built: bool
     optimizer_variables: list
-    trainable_layers: list
-    trainable_variables: list
+    trainable: TrainableFlags
     stop_training: bool
 
     @classmethod
@@ -64,9 +63,6 @@ class TrainingState:
                 "on a batch first."
             )
         optimizer = getattr(model, "optimizer", None)
-        # Setting a layer's flag sets those of all layers inside: the outermost come first. (The
-        # walk finds the graph of a Sequential model after the layers that are in it.)
-        layers = sorted(walk_layers(model), key=_size, reverse=True)
         return cls(
             model=model,
             variables=_values(model.variables),
@@ -74,8 +70,7 @@ class TrainingState:
             optimizer=optimizer,
             optimizer_built=bool(optimizer is not None and optimizer.built),
             optimizer_variables=_values(optimizer.variables if optimizer is not None else ()),
-            trainable_layers=[(layer, layer.trainable) for layer in layers],
-            trainable_variables=[(v, v.trainable) for v in model.variables],
+            trainable=TrainableFlags(model),
             stop_training=getattr(model, "stop_training", False),
         )
 
@@ -85,16 +80,11 @@ class TrainingState:
         An optimizer that was built in the meantime gets the values of a fresh one. Variables
         that the model gained in the meantime are left alone, its metrics are reset.
         """
-        for layer, trainable in self.trainable_layers:
-            if layer.trainable != trainable:
-                layer.trainable = trainable
-        for variable, trainable in self.trainable_variables:
-            if variable.trainable != trainable:
-                variable.trainable = trainable
+        self.trainable.restore()
         self._restore_metrics()
         _assign(self.variables)
         self._restore_optimizer()
-        for layer, _ in self.trainable_layers:
+        for layer, _ in self.trainable.layers:
             if isinstance(layer, keras.layers.Normalization) and layer.built:
                 layer.finalize_state()  # it computes with copies of its variables
         if hasattr(self.model, "stop_training"):
@@ -140,10 +130,6 @@ def preserved(model):
         yield state
     finally:
         state.restore()
-
-
-def _size(layer):
-    return sum(1 for _ in walk_layers(layer))
 
 
 def _values(variables):
