@@ -9,6 +9,7 @@ from keras_deeptricks import (
     initializers,
     layers,
     losses,
+    models,
     optimizers,
     schedules,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "initializers",
     "layers",
     "losses",
+    "models",
     "optimizers",
     "recipes",
     "schedules",

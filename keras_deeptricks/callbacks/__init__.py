@@ -1,6 +1,7 @@
 """Callbacks: they act at the start and the ends of epochs, or only observe."""
 
 from keras_deeptricks.callbacks.early_stopping import EarlyStopping
+from keras_deeptricks.callbacks.gradual_unfreezing import GradualUnfreezing
 from keras_deeptricks.callbacks.hyperparameter_log import HyperparameterLog
 from keras_deeptricks.callbacks.one_cycle import OneCycle
 from keras_deeptricks.callbacks.performance_scheduling import PerformanceScheduling
@@ -8,6 +9,7 @@ from keras_deeptricks.callbacks.schedule import Schedule
 
 __all__ = [
     "EarlyStopping",
+    "GradualUnfreezing",
     "HyperparameterLog",
     "OneCycle",
     "PerformanceScheduling",

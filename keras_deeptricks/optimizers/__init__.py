@@ -7,6 +7,7 @@ from keras_deeptricks.optimizers.adaptive_gradient_clipping import AdaptiveGradi
 from keras_deeptricks.optimizers.gradient_noise import GradientNoise
 from keras_deeptricks.optimizers.layerwise_learning_rates import LayerwiseLearningRates
 from keras_deeptricks.optimizers.nadam import Nadam
+from keras_deeptricks.optimizers.partial_training import PartialTraining
 from keras_deeptricks.optimizers.rmsprop import RMSprop
 from keras_deeptricks.optimizers.sgd import SGD
 
@@ -18,6 +19,7 @@ __all__ = [
     "GradientNoise",
     "LayerwiseLearningRates",
     "Nadam",
+    "PartialTraining",
     "RMSprop",
     "schedules",
 ]

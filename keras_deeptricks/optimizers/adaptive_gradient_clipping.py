@@ -101,7 +101,7 @@ class AdaptiveGradientClipping(GradientTransform):
         }
 
     def prepare(self, variables):
-        kept = kept_variables("AdaptiveGradientClipping", variables, self.clip_exclude)
+        kept = kept_variables(self, "AdaptiveGradientClipping", variables, self.clip_exclude)
         # Plain numbers: Keras would take over variables that are kept in an attribute.
         measured = tuple(
             self._measured(variable) if keep else None

@@ -5,7 +5,11 @@ import random
 import keras
 from keras import ops
 
-from keras_deeptricks.optimizers.gradient_transform import GradientTransform, kept_variables
+from keras_deeptricks.optimizers.gradient_transform import (
+    GradientTransform,
+    kept_variables,
+    whole_model,
+)
 from keras_deeptricks.utils.checks import check_integer, check_number
 from keras_deeptricks.utils.hyperparameters import Schedulable
 from keras_deeptricks.utils.selection import check_patterns
@@ -76,16 +80,21 @@ class GradientNoise(GradientTransform):
         }
 
     def prepare(self, variables):
-        kept = kept_variables("GradientNoise", variables, self.noise_exclude)
-        object.__setattr__(self, "_noise_kept", kept)
+        kept = kept_variables(self, "GradientNoise", variables, self.noise_exclude)
+        # Those of the whole model: the noise of a weight does not depend on what is frozen.
+        paths, places = whole_model(self, variables)
+        noisy = tuple(place if keep else None for place, keep in zip(places, kept, strict=True))
+        object.__setattr__(self, "_noise_places", noisy)
+        object.__setattr__(self, "_noise_count", len(paths))
 
     def transformed(self, gradient, variable, index, learning_rate):
-        if not self._noise_kept[index]:
+        place = self._noise_places[index]
+        if place is None:
             return gradient, learning_rate
         gradient = ops.convert_to_tensor(gradient)
         updates = ops.convert_to_tensor(self.iterations)
         state = self._noise_generator.state
-        count = updates * len(self._noise_kept) + index
+        count = updates * self._noise_count + place
         # Seeds of different users lie far apart: torch adds the two words.
         seed = ops.stack(
             [

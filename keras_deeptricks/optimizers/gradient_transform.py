@@ -85,8 +85,9 @@ def transformed_class(transform, base):
 
         def get_config(self):
             config = super().get_config()
-            for name in _names_of_transforms(type(self)):
-                config.pop(name, None)
+            if not issubclass(base, GradientTransform):
+                for name in _names_of_transforms(type(self)):
+                    config.pop(name, None)
             inner = base.from_config(config)
             own = {
                 name: keras.saving.serialize_keras_object(value) if is_schedule(value) else value
@@ -125,22 +126,37 @@ def transformed_class(transform, base):
     return Transformed
 
 
-def kept_variables(kind, variables, exclude):
+def kept_variables(optimizer, kind, variables, exclude):
     """Which of `variables` no pattern of `exclude` names, as a tuple of booleans.
 
     Warns, in the name of `kind`, of a pattern that names nothing, and where nothing is left.
     """
-    for pattern in exclude:
-        if not any(matches(pattern, variable.path) for variable in variables):
-            warnings.warn(
-                f"{kind}: {pattern!r} in `exclude` is no variable or layer that is trained. There "
-                f"are: {', '.join(variable.path for variable in variables)}.",
-                stacklevel=2,
-            )
+    warn_of_unknown(optimizer, kind, "exclude", exclude, variables)
     kept = tuple(not any(matches(p, v.path) for p in exclude) for v in variables)
     if not any(kept):
         warnings.warn(f"{kind} changes nothing: `exclude` names every variable.", stacklevel=2)
     return kept
+
+
+def warn_of_unknown(optimizer, kind, argument, patterns, variables):
+    """Warns of patterns that name no variable of the model."""
+    paths = {variable.path for variable in variables} | set(whole_model(optimizer, variables)[0])
+    for pattern in patterns:
+        if not any(matches(pattern, path) for path in paths):
+            warnings.warn(
+                f"{kind}: {pattern!r} in `{argument}` is no variable or layer that is trained. "
+                f"There are: {', '.join(sorted(paths))}.",
+                stacklevel=2,
+            )
+
+
+def whole_model(optimizer, variables):
+    """The paths of all variables that can be trained, and the places of `variables` among them.
+
+    Those are all there are, unless the optimizer is built while some are frozen and knows it.
+    """
+    part = getattr(optimizer, "part_of_model", None)
+    return part or ([variable.path for variable in variables], list(range(len(variables))))
 
 
 def _revived(value, custom_objects):

@@ -1,12 +1,15 @@
 """A learning rate of its own for each layer, in one optimizer."""
 
 import inspect
-import warnings
 
 import keras
 from keras import ops
 
-from keras_deeptricks.optimizers.gradient_transform import GradientTransform
+from keras_deeptricks.optimizers.gradient_transform import (
+    GradientTransform,
+    warn_of_unknown,
+    whole_model,
+)
 from keras_deeptricks.utils.checks import check_number
 from keras_deeptricks.utils.hyperparameters import is_schedule, value_at
 from keras_deeptricks.utils.selection import check_patterns, matches
@@ -75,14 +78,9 @@ class LayerwiseLearningRates(GradientTransform):
 
     def prepare(self, variables):
         paths = [variable.path for variable in variables]
-        for pattern, _ in self.rate_multipliers:
-            if not any(matches(pattern, path) for path in paths):
-                warnings.warn(
-                    f"LayerwiseLearningRates: {pattern!r} is no layer or variable that is trained. "
-                    f"There are: {', '.join(paths)}.",
-                    stacklevel=2,
-                )
-        by_depth = _by_depth(paths, self.rate_decay)
+        patterns = [pattern for pattern, _ in self.rate_multipliers]
+        warn_of_unknown(self, "LayerwiseLearningRates", "multipliers", patterns, variables)
+        by_depth = _by_depth(*whole_model(self, variables), self.rate_decay)
         multiplier_of = tuple(
             next(
                 (value for pattern, value in self.rate_multipliers if matches(pattern, path)),
@@ -161,9 +159,10 @@ def _check_multipliers(multipliers):
     return tuple(checked)
 
 
-def _by_depth(paths, decay):
-    """The multiplier of each path by the depth of its layer below the last."""
+def _by_depth(paths, places, decay):
+    """The multipliers of the variables at `places` by the depths of their layers."""
     if decay is None:
-        return [1.0] * len(paths)
-    layers = list(dict.fromkeys(path.rpartition("/")[0] for path in paths))
-    return [decay ** (len(layers) - 1 - layers.index(path.rpartition("/")[0])) for path in paths]
+        return [1.0] * len(places)
+    layer_of = [path.rpartition("/")[0] for path in paths]
+    layers = list(dict.fromkeys(layer_of))
+    return [decay ** (len(layers) - 1 - layers.index(layer_of[place])) for place in places]

@@ -12,7 +12,7 @@ class Nadam(WeightDecay, ScheduledHyperparameters, instantiated_class(keras.opti
     """Adam with Nesterov's look-ahead, whose `beta_1` can follow a schedule.
 
     With η, β₁, g the rate, first decay rate and gradient of the 0-based step t, n = t + 1 and
-    Dozat's warmed-up momentum μ(n) = β₁·(1 − 0.5·0.96ⁿ), Πμ its product over the steps so far:
+    Keras' warmed-up momentum μ(n) = β₁·(1 − 0.5·0.96ⁿ), Πμ its product over the steps so far:
 
     ```
     m ← β₁·m + (1 − β₁)·g        s ← β₂·s + (1 − β₂)·g²
@@ -20,7 +20,8 @@ class Nadam(WeightDecay, ScheduledHyperparameters, instantiated_class(keras.opti
     θ ← θ − η · m̂ / (√(s / (1 − β₂ⁿ)) + ε)
     ```
 
-    The look-ahead μ(n+1) uses the β₁ of the present step, which a smooth schedule hardly changes.
+    (Dozat's own warm-up, 0.96 to the power of n/250, is slower; see the page on optimizers.) The
+    look-ahead μ(n+1) uses the β₁ of the present step, which a smooth schedule hardly changes.
 
     Args:
         learning_rate: Float, or a schedule. Defaults to `0.001`.

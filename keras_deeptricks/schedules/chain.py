@@ -5,8 +5,7 @@ import keras
 from keras_deeptricks.schedules.constant import Constant
 from keras_deeptricks.schedules.schedule import Schedule
 from keras_deeptricks.schedules.wrapping import check_schedule, inner_value
-from keras_deeptricks.utils.checks import check_integer
-from keras_deeptricks.utils.hyperparameters import is_schedule
+from keras_deeptricks.utils.checks import check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
@@ -85,16 +84,16 @@ def _check_parts(parts):
     if not parts:
         raise ValueError(f"{rule} Received an empty one: parts={parts!r}.")
     checked = []
-    for part in parts:
+    for i, part in enumerate(parts):
         if not isinstance(part, (list, tuple)) or len(part) != 2:
             raise TypeError(f"{rule} One of them is {part!r}: parts={parts!r}.")
         schedule, steps = part
         if isinstance(schedule, (int, float)) and not isinstance(schedule, bool):
-            schedule = Constant(schedule)
+            schedule = Constant(check_number(f"parts[{i}][0]", schedule, minimum=0))
         checked.append(
             (
-                check_schedule("parts", schedule) if not is_schedule(schedule) else schedule,
-                check_integer("steps of `parts`", steps, minimum=1),
+                check_schedule(f"parts[{i}][0]", schedule),
+                check_integer(f"parts[{i}][1]", steps, minimum=1),
             )
         )
     return tuple(checked)

@@ -1,5 +1,7 @@
 """Cyclical learning rates: triangles of constant, halved or shrinking height."""
 
+import math
+
 import keras
 
 from keras_deeptricks.schedules.schedule import Schedule
@@ -64,13 +66,14 @@ class Cyclical(Schedule):
     def value(self, step, xp):
         half = float(self.half_cycle_steps)
         step = xp.maximum(step, 0.0)
-        cycles = xp.floor_divide(step, 2.0 * half)
-        since = step - 2.0 * half * cycles
+        since = xp.mod(step, 2.0 * half)
         height = xp.minimum(since, 2.0 * half - since) / half
         if self.policy == "triangular2":
-            height = height * xp.power(0.5, cycles)
+            # Rounded, for XLA divides by multiplying with the reciprocal.
+            height = height * xp.power(0.5, xp.round((step - since) / (2.0 * half)))
         elif self.policy == "exp_range":
-            height = height * xp.power(self.gamma, step)
+            # Not gamma^t: single precision knows gamma to 3e-8, which t multiplies.
+            height = height * xp.exp(step * math.log(self.gamma))
         rise = self.max_learning_rate - self.base_learning_rate
         return self.base_learning_rate + rise * height
 

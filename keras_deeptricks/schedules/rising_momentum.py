@@ -45,7 +45,10 @@ class RisingMomentum(Schedule):
         self.name = name
 
     def value(self, step, xp):
-        rises = xp.floor_divide(xp.maximum(step, 0.0), float(self.every_steps))
+        every = float(self.every_steps)
+        step = xp.maximum(step, 0.0)
+        # Not floor_divide: XLA multiplies by 1/every, and 41 times 1/41 is just below 1.
+        rises = xp.round((step - xp.mod(step, every)) / every)
         return xp.minimum(1.0 - 0.5 / (rises + 1.0), self.maximum)
 
     def get_config(self):

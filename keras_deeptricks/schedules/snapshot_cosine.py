@@ -56,7 +56,7 @@ class SnapshotCosine(Schedule):
     def value(self, step, xp):
         length = float(self.cycle_steps)
         step = xp.minimum(xp.maximum(step, 0.0), float(self.total_steps - 1))
-        since = step - length * xp.floor_divide(step, length)
+        since = xp.mod(step, length)
         return 0.5 * self.initial_learning_rate * (xp.cos(since * (math.pi / length)) + 1.0)
 
     def get_config(self):

@@ -45,7 +45,10 @@ class StepDecay(Schedule):
         self.name = name
 
     def value(self, step, xp):
-        drops = xp.floor_divide(xp.maximum(step, 0.0), float(self.every_steps))
+        every = float(self.every_steps)
+        step = xp.maximum(step, 0.0)
+        # Not floor_divide: XLA multiplies by 1/every, and 41 times 1/41 is just below 1.
+        drops = xp.round((step - xp.mod(step, every)) / every)
         return self.initial_learning_rate * xp.power(self.factor, drops)
 
     def get_config(self):

@@ -9,7 +9,6 @@ from keras import ops
 from keras_deeptricks.utils.checks import check_number
 from keras_deeptricks.utils.hyperparameters import ScheduledHyperparameters, is_schedule
 
-
 _EXCLUSIONS = (
     "_exclude_from_weight_decay",
     "_exclude_from_weight_decay_pattern",

@@ -1,6 +1,14 @@
 """Pictures of results; Matplotlib is imported when something is drawn."""
 
 from keras_deeptricks.visualization.learning_rate_search import plot_learning_rate_search
+from keras_deeptricks.visualization.schedules import plot_schedules
 from keras_deeptricks.visualization.training_run import plot_training_run
+from keras_deeptricks.visualization.trajectories import animate_trajectories, plot_trajectories
 
-__all__ = ["plot_learning_rate_search", "plot_training_run"]
+__all__ = [
+    "animate_trajectories",
+    "plot_learning_rate_search",
+    "plot_schedules",
+    "plot_training_run",
+    "plot_trajectories",
+]

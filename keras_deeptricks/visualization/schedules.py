@@ -1,7 +1,11 @@
 """The picture of schedules."""
 
+import numbers
+
+import keras
 import numpy as np
 
+from keras_deeptricks.schedules.power import Power
 from keras_deeptricks.utils.checks import check_integer
 from keras_deeptricks.utils.hyperparameters import is_schedule, values_at
 from keras_deeptricks.visualization.axes import new_axes
@@ -15,6 +19,13 @@ _SPANS = {
     "half_cycle_steps": 6,
     "every_steps": 5,
 }
+# Their `decay_steps` is no end either.
+_ENDLESS = (
+    Power,
+    keras.optimizers.schedules.ExponentialDecay,
+    keras.optimizers.schedules.InverseTimeDecay,
+)
+_ENDLESS_SPANS = 5
 
 
 def plot_schedules(schedules, steps=None, *, momentum=None, ax=None):
@@ -33,7 +44,8 @@ def plot_schedules(schedules, steps=None, *, momentum=None, ax=None):
 
     Raises:
         TypeError: One of `schedules` is neither a schedule nor a number.
-        ValueError: `steps` is not given and no schedule tells its length.
+        ValueError: `schedules` is empty, or `steps` is not given and no schedule tells its
+            length.
 
     Example:
 
@@ -45,10 +57,11 @@ def plot_schedules(schedules, steps=None, *, momentum=None, ax=None):
     ```
     """
     named = _by_label(schedules)
+    if not named:
+        raise ValueError(f"`schedules` must hold at least one. Received: schedules={schedules!r}.")
     drawn = [*named.values()] if momentum is None else [*named.values(), momentum]
     for schedule in drawn:
-        number = isinstance(schedule, (int, float)) and not isinstance(schedule, bool)
-        if not number and not is_schedule(schedule):
+        if not _is_number(schedule) and not is_schedule(schedule):
             raise TypeError(
                 f"`schedules` and `momentum` must be schedules or numbers. Received: {schedule!r}."
             )
@@ -63,13 +76,13 @@ def plot_schedules(schedules, steps=None, *, momentum=None, ax=None):
     for label, schedule in named.items():
         lines += ax.plot(at, values_at(schedule, at), label=label)
     ax.set_xlabel("step")
-    ax.set_ylabel(
-        "learning rate" if len(named) > 1 or momentum is not None else lines[0].get_label()
-    )
+    # One schedule alone may be that of something else.
+    own_name = len(drawn) == 1 and is_schedule(drawn[0])
+    ax.set_ylabel(lines[0].get_label() if own_name else "learning rate")
     ax.set_ylim(bottom=0)
     if momentum is not None:
         other = ax.twinx()
-        color = f"C{len(lines)}"
+        color = f"C{len(ax.lines)}"
         lines += other.plot(at, values_at(momentum, at), "--", color=color, label="momentum")
         other.set_ylabel("momentum")
     if len(lines) > 1:
@@ -92,21 +105,33 @@ def _by_label(schedules):
     for schedule in several:
         label = getattr(schedule, "name", None) or type(schedule).__name__
         if not is_schedule(schedule):
-            label = f"{schedule:g}" if isinstance(schedule, (int, float)) else label
+            label = f"{schedule:g}" if _is_number(schedule) else label
         while label in named:
             label += "′"
         named[label] = schedule
     return named
 
 
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _length(schedule):
     """The number of steps that show a schedule, or 0 if it does not tell."""
     for name in _LENGTHS:
         length = getattr(schedule, name, None)
-        if isinstance(length, (int, float)):
-            return int(np.ceil(length * _SPANS.get(name, 1))) + 1
+        if not _is_number(length):
+            continue
+        if getattr(schedule, "warmup_target", None) is not None:
+            # Keras' cosine decay begins after its warm-up.
+            length += schedule.warmup_steps
+        spans = _ENDLESS_SPANS if isinstance(schedule, _ENDLESS) else _SPANS.get(name, 1)
+        # The step after the last is the first of a new plateau where it falls in steps.
+        staircase = name == "every_steps" or getattr(schedule, "staircase", False)
+        return int(np.ceil(length * spans)) + (0 if staircase else 1)
     boundaries = getattr(schedule, "boundaries", None)
     if boundaries:
         return int(boundaries[-1] * 1.25) + 1
     inner = getattr(schedule, "schedule", None)
-    return 0 if inner is None else _length(inner) + max(getattr(schedule, "first_step", 0), 0)
+    length = 0 if inner is None else _length(inner)
+    return length + max(getattr(schedule, "first_step", 0), 0) if length else 0
