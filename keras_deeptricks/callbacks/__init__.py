@@ -1,6 +1,8 @@
 """Callbacks: they act at the start and the ends of epochs, or only observe."""
 
+from keras_deeptricks.callbacks.backup_and_restore import BackupAndRestore
 from keras_deeptricks.callbacks.early_stopping import EarlyStopping
+from keras_deeptricks.callbacks.epoch_chain import EpochChain
 from keras_deeptricks.callbacks.gradual_unfreezing import GradualUnfreezing
 from keras_deeptricks.callbacks.hyperparameter_log import HyperparameterLog
 from keras_deeptricks.callbacks.one_cycle import OneCycle
@@ -8,7 +10,9 @@ from keras_deeptricks.callbacks.performance_scheduling import PerformanceSchedul
 from keras_deeptricks.callbacks.schedule import Schedule
 
 __all__ = [
+    "BackupAndRestore",
     "EarlyStopping",
+    "EpochChain",
     "GradualUnfreezing",
     "HyperparameterLog",
     "OneCycle",

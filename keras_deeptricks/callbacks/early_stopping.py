@@ -19,6 +19,9 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
     loss often rises before it falls to its best: `minimum_epochs` keeps such a run from being cut
     off, while the best weights are recorded from the first epoch on.
 
+    What it has counted survives an interruption with
+    `keras_deeptricks.callbacks.BackupAndRestore`.
+
     Args:
         monitor: Name of the value in the logs. Defaults to `"val_loss"`.
         min_delta: Smallest change that counts as an improvement. Defaults to `0`.
@@ -100,13 +103,37 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         self.minimum_epochs = check_integer("minimum_epochs", minimum_epochs, minimum=0)
         self.keep_latest = check_flag("keep_latest", keep_latest)
         self.stopping_reason = None
+        self._epoch = None
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self.best = None  # Keras 3.12 keeps that of the run before
         self.stopping_reason = None
 
+    def get_state(self):
+        """What it has counted, for `keras_deeptricks.callbacks.BackupAndRestore`."""
+        return {
+            "epoch": self._epoch,
+            "wait": self.wait,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "stopping_reason": self.stopping_reason,
+            "weights": self.best_weights,
+        }
+
+    def set_state(self, state):
+        """Goes on from what `get_state` has told in an interrupted run."""
+        self._epoch = state["epoch"]
+        self.wait = state["wait"]
+        self.best = state["best"]
+        self.best_epoch = state["best_epoch"]
+        self.stopped_epoch = state["stopped_epoch"]
+        self.stopping_reason = state["stopping_reason"]
+        self.best_weights = state["weights"]
+
     def on_epoch_end(self, epoch, logs=None):
+        self._epoch = epoch
         logs = logs or {}
         seen = [logs[name] for name in ("loss", self.monitor) if logs.get(name) is not None]
         if not all(math.isfinite(value) for value in seen):

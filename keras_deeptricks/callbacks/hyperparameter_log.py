@@ -1,5 +1,7 @@
 """Records learning rate and momentum of every step."""
 
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,6 +9,7 @@ from keras import ops
 from keras_deeptricks.utils.compiled_step import (
     given_learning_rate,
     given_momentum,
+    is_multi_optimizer,
     unwrap_optimizer,
 )
 from keras_deeptricks.utils.hyperparameters import batch_counter, values_at
@@ -85,7 +88,13 @@ class HyperparameterLog(keras.callbacks.Callback):
         self._clear()
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch == 0:
+        if batch == 0 and is_multi_optimizer(unwrap_optimizer(self.model.optimizer)):
+            warnings.warn(
+                "HyperparameterLog records nothing: a MultiOptimizer has no one learning rate.",
+                stacklevel=2,
+            )
+            self._rate = None
+        elif batch == 0:
             # After every callback's `on_epoch_begin`, which may install a schedule.
             optimizer = unwrap_optimizer(self.model.optimizer)
             self._first = int(ops.convert_to_numpy(batch_counter(optimizer)))
@@ -93,6 +102,8 @@ class HyperparameterLog(keras.callbacks.Callback):
             self._momentum = given_momentum(optimizer)
 
     def on_epoch_end(self, epoch, logs=None):
+        if self._rate is None:
+            return
         optimizer = unwrap_optimizer(self.model.optimizer)
         steps = np.arange(self._first, int(ops.convert_to_numpy(batch_counter(optimizer))))
         if not len(steps):

@@ -1,5 +1,6 @@
 """Puts a schedule of the right length on the optimizer when `fit` starts."""
 
+import inspect
 import warnings
 
 import keras
@@ -30,8 +31,9 @@ class Schedule(keras.callbacks.Callback):
     the schedule stays on the optimizer and holds its last value.
 
     Args:
-        factory: Function of the total number of steps (batches). It returns a schedule of the
-            learning rate, or a pair of schedules (learning rate, momentum); either may be None.
+        factory: Function of the total number of steps (batches), or with a second parameter of
+            the steps of an epoch too. It returns a schedule of the learning rate, or a pair of
+            schedules (learning rate, momentum); either may be None.
         total_steps: Number of steps of the whole run, for data of unknown length. By default
             epochs times batches per epoch.
 
@@ -65,34 +67,44 @@ class Schedule(keras.callbacks.Callback):
         if total_steps is not None:
             total_steps = check_integer("total_steps", total_steps, minimum=1)
         self.factory = factory
+        self._asks_for_epochs = _positional_parameters(factory) > 1
         self.total_steps = total_steps
         self.installed = False
+        self._has_warned = False
 
     def on_train_begin(self, logs=None):
         self.installed = False
+        check_compiled(self.model)
+        total_steps, per_epoch = self._count()
+        made = self._make(total_steps, per_epoch)
+        # With a schedule the optimizer has no variable for its rate: a backup that is restored
+        # after this has to find it so.
+        self._install(*made, done=0)
+        self._later = (*made, per_epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only here the epoch that training starts with is known.
-        if self.installed:
-            return
-        model = self.model
-        check_compiled(model)
-        total_steps, done = self._count(epoch)
-        learning_rate, momentum = self._make(total_steps)
-        optimizer = unwrap_optimizer(model.optimizer)
+        if not self.installed:
+            learning_rate, momentum, per_epoch = self._later
+            self._install(learning_rate, momentum, done=epoch * per_epoch)
+            self.installed = True
+
+    def _install(self, learning_rate, momentum, done):
+        optimizer = unwrap_optimizer(self.model.optimizer)
         first_step = int(ops.convert_to_numpy(batch_counter(optimizer))) - done
         if momentum is not None and momentum_name(optimizer) is None:
-            self._warn_of_fixed_momentum(optimizer)
+            if not self._has_warned:
+                self._warn_of_fixed_momentum(optimizer)
+                self._has_warned = True
             momentum = None
         set_hyperparameters(
-            model,
+            self.model,
             learning_rate=None if learning_rate is None else Shifted(learning_rate, first_step),
             momentum=None if momentum is None else Shifted(momentum, first_step),
         )
-        self.installed = True
 
-    def _count(self, initial_epoch):
-        """The steps of the whole run and those that lie before `initial_epoch`."""
+    def _count(self):
+        """The steps of the whole run and those of an epoch."""
         epochs, steps = self.params["epochs"], self.params["steps"]
         total = self.total_steps
         if total is None:
@@ -103,11 +115,11 @@ class Schedule(keras.callbacks.Callback):
                     "per epoch), or `steps_per_epoch` to `fit`."
                 )
             total = epochs * steps
-        per_epoch = steps if steps is not None else total // epochs
-        return total, initial_epoch * per_epoch
+        return total, steps if steps is not None else total // epochs
 
-    def _make(self, total_steps):
-        made = self.factory(total_steps)
+    def _make(self, total_steps, per_epoch):
+        steps = (total_steps, per_epoch) if self._asks_for_epochs else (total_steps,)
+        made = self.factory(*steps)
         pair = made if isinstance(made, (tuple, list)) else (made, None)
         if len(pair) != 2 or not all(value is None or is_schedule(value) for value in pair):
             raise TypeError(
@@ -125,3 +137,13 @@ class Schedule(keras.callbacks.Callback):
             "to silence this, pass momentum=None.",
             stacklevel=2,
         )
+
+
+def _positional_parameters(function):
+    """How many parameters without a default a function has, or 1 where that cannot be known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in kinds and p.default is p.empty for p in parameters)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_deeptricks.utils.compiled_step import clone_optimizer
+from keras_deeptricks.utils.compiled_step import clone_optimizer, is_multi_optimizer
 from keras_deeptricks.utils.hyperparameters import (
     Schedulable,
     ScheduledHyperparameters,
@@ -190,7 +190,7 @@ def _check_optimizer(optimizer, transform):
             f"`optimizer` must be the one inside the LossScaleOptimizer, whose gradients are not "
             f"scaled: LossScaleOptimizer({name}(optimizer)). Received: optimizer={optimizer!r}."
         )
-    if hasattr(optimizer, "optimizers"):
+    if is_multi_optimizer(optimizer):
         raise ValueError(
             f"`optimizer` must be a single optimizer: put {name} around each of those in the "
             f"MultiOptimizer. Received: optimizer={optimizer!r}."

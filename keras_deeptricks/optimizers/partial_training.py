@@ -9,6 +9,7 @@ from keras import ops
 from keras_deeptricks.optimizers.gradient_transform import GradientTransform, transformed_class
 from keras_deeptricks.utils.compiled_step import (
     clone_optimizer,
+    is_multi_optimizer,
     state_variables,
     unwrap_optimizer,
 )
@@ -185,7 +186,7 @@ def enable_partial_training(optimizer, variables):
         ValueError: it is a `MultiOptimizer`, or cannot be copied by its configuration.
     """
     inner = unwrap_optimizer(optimizer)
-    if hasattr(inner, "optimizers"):
+    if is_multi_optimizer(inner):
         raise ValueError(
             "A MultiOptimizer cannot train a part of its variables. Compile with a single "
             "optimizer; keras_deeptricks.optimizers.LayerwiseLearningRates gives layers rates of "

@@ -34,6 +34,17 @@ def unwrap_optimizer(optimizer):
     return optimizer
 
 
+def is_multi_optimizer(optimizer):
+    """True for Keras' `MultiOptimizer`, which gives variables optimizers of their own."""
+    return isinstance(optimizer, getattr(keras.optimizers, "MultiOptimizer", ()))
+
+
+def single_optimizers(optimizer):
+    """The optimizers that update weights: one, or those inside a `MultiOptimizer`."""
+    optimizer = unwrap_optimizer(optimizer)
+    return list(optimizer.optimizers) if is_multi_optimizer(optimizer) else [optimizer]
+
+
 def momentum_name(optimizer):
     """The name of the momentum that a schedule can drive, or None where there is none.
 
@@ -61,14 +72,11 @@ def given_momentum(optimizer):
 def given_learning_rate(optimizer):
     """The schedule or the float that is the optimizer's learning rate."""
     optimizer = unwrap_optimizer(optimizer)
-    config = optimizer.get_config()
-    while "learning_rate" not in config and isinstance(config.get("optimizer"), dict):
-        config = config["optimizer"]["config"]  # that of the optimizer whose gradients are changed
-    config = config["learning_rate"]
-    if isinstance(config, dict):
+    rate = _config_of_rate(optimizer.get_config())["learning_rate"]
+    if isinstance(rate, dict):
         # Keras has no public access to the schedule object; its config is exact.
-        return keras.saving.deserialize_keras_object(config)
-    return config
+        return keras.saving.deserialize_keras_object(rate)
+    return rate
 
 
 def has_schedule(optimizer):
@@ -92,11 +100,26 @@ def set_hyperparameters(model, *, learning_rate=None, momentum=None):
     Raises:
         TypeError: A value is of the wrong type, or a float learning rate would go over a
             schedule, which Keras cannot do; nothing changed.
-        ValueError: A value is out of its range, or the optimizer's momentum cannot be changed;
-            nothing was.
+        ValueError: A value is out of its range, the optimizer's momentum cannot be changed, or
+            it is a `MultiOptimizer`; nothing was.
     """
     check_compiled(model)
     optimizer = unwrap_optimizer(model.optimizer)
+    if is_multi_optimizer(optimizer):
+        raise ValueError(
+            "A MultiOptimizer has no rate or momentum of its own: give each of its optimizers a "
+            "schedule, or compile with keras_deeptricks.optimizers.LayerwiseLearningRates."
+        )
+    if assign_hyperparameters(optimizer, learning_rate=learning_rate, momentum=momentum):
+        rebuild_train_function(model)
+
+
+def assign_hyperparameters(optimizer, *, learning_rate=None, momentum=None):
+    """Puts a number or schedule on one optimizer, as `set_hyperparameters` does on a model's.
+
+    Returns:
+        True if a step that was traced before has to be traced anew.
+    """
     name = momentum_name(optimizer)
     if learning_rate is not None and not is_schedule(learning_rate):
         learning_rate = check_number("learning_rate", learning_rate, minimum=0)
@@ -116,8 +139,7 @@ def set_hyperparameters(model, *, learning_rate=None, momentum=None):
     if learning_rate is not None:
         optimizer.learning_rate = learning_rate
         retrace = retrace or is_schedule(learning_rate)
-    if retrace:
-        rebuild_train_function(model)
+    return retrace
 
 
 def rebuild_train_function(model):
@@ -137,9 +159,11 @@ def clone_optimizer(optimizer, learning_rate=None):
         inner = clone_optimizer(optimizer.inner_optimizer, learning_rate)
         return type(optimizer)(inner, **config)
     try:
-        clone = type(optimizer).from_config(optimizer.get_config())
+        config = optimizer.get_config()
         if learning_rate is not None:
-            clone.learning_rate = learning_rate
+            # Here, for a number cannot be assigned over a schedule.
+            _config_of_rate(config)["learning_rate"] = learning_rate
+        clone = type(optimizer).from_config(config)
     except Exception as error:
         raise ValueError(
             f"The optimizer {type(optimizer).__name__} cannot be copied through get_config() and "
@@ -150,6 +174,13 @@ def clone_optimizer(optimizer, learning_rate=None):
         if hasattr(optimizer, name):
             object.__setattr__(clone, name, getattr(optimizer, name))
     return clone
+
+
+def _config_of_rate(config):
+    """The part of an optimizer's configuration that has its learning rate."""
+    while "learning_rate" not in config and isinstance(config.get("optimizer"), dict):
+        config = config["optimizer"]["config"]  # that of the optimizer whose gradients are changed
+    return config
 
 
 def copy_optimizer_state(source, target):
