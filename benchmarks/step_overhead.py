@@ -1,12 +1,12 @@
-"""What the in-graph 1cycle costs per training step, against Keras' SGD with a float rate.
+"""What our optimizers and gradient transforms cost per training step, against Keras' SGD.
 
     KERAS_BACKEND=jax python benchmarks/step_overhead.py
 
 Two models with the same weights are trained in turn, chunk by chunk: one with
-`keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)`, one with
-`keras_deeptricks.optimizers.SGD` whose rate and momentum follow 1cycle. Prints the median and the
-quartiles of the ratio of the paired times, and the same for two equal Keras models as a measure
-of the noise.
+`keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)`, one with the optimizer measured: ours
+with a float rate, with rate and momentum of 1cycle, and each transform around Keras' SGD. Prints
+the median and the quartiles of the ratio of the paired times; "Keras" is a second model with the
+same Keras optimizer, as a measure of the noise.
 """
 
 import argparse
@@ -59,9 +59,42 @@ def paired_ratios(first, second, x, y, batch_size, repeats):
     return np.array(ratios), times[id(first)]
 
 
+def plain():
+    """Keras' optimizer that all are compared with."""
+    return keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
+
+
+def optimizers(total_steps):
+    """What is measured, by name: functions that make an optimizer."""
+    cycle = kdt.schedules.OneCycle(0.01, total_steps)
+
+    def cycled():
+        # As `callbacks.OneCycle` installs it.
+        rate, momentum = (kdt.schedules.Shifted(part, 0) for part in (cycle, cycle.momentum()))
+        return kdt.optimizers.SGD(rate, momentum=momentum, nesterov=True)
+
+    def layerwise():
+        # The kernels of the two hidden layers have rates of their own.
+        rates = {"dense(_[0-9]+)?/kernel": 0.5, "dense(_[0-9]+)?/bias": 2.0}
+        return kdt.optimizers.LayerwiseLearningRates(plain(), rates)
+
+    return {
+        "Keras": plain,
+        "SGD": lambda: kdt.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+        "1cycle": cycled,
+        "PartialTraining": lambda: kdt.optimizers.PartialTraining(plain()),
+        "LayerwiseLearningRates": layerwise,
+        "AdaptiveGradientClipping": lambda: kdt.optimizers.AdaptiveGradientClipping(
+            plain(), exclude=()
+        ),
+        "GradientNoise": lambda: kdt.optimizers.GradientNoise(plain(), variance=1e-6, seed=0),
+    }
+
+
 def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--optimizers", nargs="+", choices=optimizers(1), default=optimizers(1))
     parser.add_argument("--steps", type=int, default=300, help="steps per chunk")
     parser.add_argument("--repeats", type=int, default=40, help="pairs of chunks")
     parser.add_argument("--batch-size", type=int, default=128)
@@ -71,23 +104,14 @@ def main():
     rows = options.steps * options.batch_size
     x = rng.normal(size=(rows, 784)).astype("float32")
     y = rng.integers(0, 10, rows)
-    total = options.steps * (options.repeats + 1)
-    cycle = kdt.schedules.OneCycle(0.01, total)
-
-    def plain():
-        return keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
-
-    def cycled():
-        momentum = kdt.schedules.Shifted(cycle.momentum(), 0)
-        return kdt.optimizers.SGD(kdt.schedules.Shifted(cycle, 0), momentum=momentum, nesterov=True)
-
-    for name, make in (("1cycle / Keras", cycled), ("Keras / Keras", plain)):
+    made = optimizers(options.steps * (options.repeats + 1))
+    for name in options.optimizers:
         first = model_with(plain(), options.steps_per_execution)
-        second = model_with(make(), options.steps_per_execution)
+        second = model_with(made[name](), options.steps_per_execution)
         ratios, last = paired_ratios(first, second, x, y, options.batch_size, options.repeats)
         low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         print(
-            f"{keras.config.backend():10} {name}: median {median:.3f} "
+            f"{keras.config.backend():10} {name:24} median {median:.3f} "
             f"(quartiles {low:.3f}–{high:.3f}, {len(ratios)} pairs of {options.steps} steps, "
             f"{1e3 * last / options.steps:.2f} ms per step)",
             flush=True,

@@ -3,8 +3,10 @@
 import keras
 
 from keras_deeptricks.models.freezing import check_freezable, set_trainable
+from keras_deeptricks.optimizers.partial_training import enable_partial_training
 from keras_deeptricks.utils.checks import check_integer
 from keras_deeptricks.utils.selection import select_layers
+from keras_deeptricks.utils.trainable_flags import trainable_if_unfrozen
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
@@ -64,6 +66,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
         check_freezable(self.model)
         for layers in self.schedule.values():
             select_layers(self.model, layers)  # a wrong name is an error now, not epochs later
+        # Here, for `BackupAndRestore` loads the slots of all layers before the first epoch.
+        enable_partial_training(self.model.optimizer, trainable_if_unfrozen(self.model))
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.begun and epoch not in self.schedule:

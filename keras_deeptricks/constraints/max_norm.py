@@ -1,5 +1,7 @@
 """Max-norm: a limit on the weight norm of every unit, exact for every kind of kernel."""
 
+import re
+
 import keras
 from keras import ops
 
@@ -27,7 +29,12 @@ _OUTPUT_LAST = (
     "SimpleRNNCell",
     "LSTMCell",
     "GRUCell",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
 )
+# Two kernels of different layouts; the pointwise one is output-last.
+_DEPTHWISE_OF = {"SeparableConv1D": (0,), "SeparableConv2D": (0, 1)}
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
@@ -72,28 +79,36 @@ class MaxNorm(keras.constraints.Constraint):
         self.axis = _check_axis(axis)
 
     @classmethod
-    def for_layer(cls, layer_class, max_value=2.0):
+    def for_layer(cls, layer_class, max_value=2.0, equation=None):
         """A `MaxNorm` with the axes that one unit has in the kernel of `layer_class`.
 
         Args:
             layer_class: A Keras layer class, such as `keras.layers.DepthwiseConv2D`. For
-                `Embedding` the unit is one word's vector.
+                `Embedding` the unit is one word's vector; for `SeparableConv` this is the
+                `depthwise_constraint` (the pointwise kernel takes a plain `MaxNorm`).
             max_value: The limit, above 0.
+            equation: The layer's `equation`, for `EinsumDense` only: a unit is what is summed
+                over, the axes of the kernel that the output has not.
 
         Raises:
-            ValueError: The kernel layout of `layer_class` is not known, or, as for
-                `EinsumDense`, depends on the layer's arguments; pass `axis` instead.
+            ValueError: The kernel layout of `layer_class` is not known, as for
+                `MultiHeadAttention`, whose kernels differ; pass `axis` instead. Or `equation` is
+                missing or no equation of a kernel.
         """
+        if any(base is keras.layers.EinsumDense for base in getattr(layer_class, "__mro__", ())):
+            return cls(max_value, axis=_summed_axes(equation))
         for base in getattr(layer_class, "__mro__", ()):
             if base.__name__ in _AXES_OF_LAYERS:
                 return cls(max_value, axis=_AXES_OF_LAYERS[base.__name__])
+            if base.__name__ in _DEPTHWISE_OF:
+                return cls(max_value, axis=_DEPTHWISE_OF[base.__name__])
             if base.__name__ in _OUTPUT_LAST:
                 return cls(max_value)
         raise ValueError(
             "`layer_class` must be a Keras layer class with a known kernel layout: "
-            f"{', '.join((*_OUTPUT_LAST, *_AXES_OF_LAYERS))}. Received: "
-            f"layer_class={layer_class!r}. For another layer pass the axes that belong to one "
-            "output unit: MaxNorm(max_value, axis=(0, 1))."
+            f"{', '.join((*_OUTPUT_LAST, *_DEPTHWISE_OF, *_AXES_OF_LAYERS))}, EinsumDense. "
+            f"Received: layer_class={layer_class!r}. For another layer pass the axes that belong "
+            "to one output unit: MaxNorm(max_value, axis=(0, 1))."
         )
 
     def __call__(self, w):
@@ -110,6 +125,22 @@ class MaxNorm(keras.constraints.Constraint):
     def get_config(self):
         axis = list(self.axis) if isinstance(self.axis, tuple) else self.axis
         return {"max_value": self.max_value, "axis": axis}
+
+
+def _summed_axes(equation):
+    """The axes of an `EinsumDense` kernel over which its equation sums."""
+    parts = re.fullmatch(r"[a-zA-Z.]+,([a-zA-Z]+)->([a-zA-Z.]+)", equation or "")
+    axes = ()
+    if parts is not None:
+        kernel, output = parts.groups()
+        axes = tuple(axis for axis, letter in enumerate(kernel) if letter not in output)
+    if not axes:
+        raise ValueError(
+            "`equation` must be that of the EinsumDense layer and sum over some axis of the "
+            "kernel, such as 'abc,cd->abd'. "
+            f"Received: equation={equation!r}."
+        )
+    return axes
 
 
 def _check_axis(axis):

@@ -5,7 +5,7 @@ import warnings
 import keras
 
 from keras_deeptricks.optimizers.partial_training import enable_partial_training
-from keras_deeptricks.utils.compiled_step import rebuild_train_function
+from keras_deeptricks.utils.compiled_step import rebuild_train_function, unwrap_optimizer
 from keras_deeptricks.utils.layer_walk import walk_layers
 from keras_deeptricks.utils.selection import select_layers
 from keras_deeptricks.utils.trainable_flags import TrainableFlags, trainable_if_unfrozen
@@ -108,7 +108,7 @@ def set_trainable(model, layers, trainable):
     """Freezes or unfreezes `layers`, which are layers of `model`.
 
     Returns:
-        The number of variables for which that is new.
+        The number of variables, and of layers with nothing but statistics, for which it is new.
     """
     inside = {id(layer) for outer in layers for layer in walk_layers(outer)}
     owned = {id(variable) for layer in layers for variable in layer.variables}
@@ -119,6 +119,11 @@ def set_trainable(model, layers, trainable):
         enable_partial_training(optimizer, everything)
     changes = sum(v.trainable != trainable for v in everything if id(v) in chosen)
     flags = TrainableFlags(model)
+    # Batch normalization may have statistics and nothing to train.
+    changes += sum(
+        flag != trainable and id(layer) in inside and _has_statistics_only(layer)
+        for layer, flag in flags.layers
+    )
     flags.layers = [
         (layer, trainable if id(layer) in inside else flag or (trainable and _holds(layer, inside)))
         for layer, flag in flags.layers
@@ -126,7 +131,11 @@ def set_trainable(model, layers, trainable):
     flags.variables = [(v, trainable if id(v) in chosen else flag) for v, flag in flags.variables]
     flags.restore()
     if model.compiled and optimizer is not None:
+        if trainable:
+            known = [variable for variable in everything if id(variable) in chosen]
+            unwrap_optimizer(optimizer).start_averages(known)
         rebuild_train_function(model)
+    _forget_traces(model)
     return changes
 
 
@@ -138,6 +147,22 @@ def _named(model, layers, trainable):
         how = "frozen" if trainable else "trained"
         warnings.warn(f"Nothing changes: {', '.join(names)} have no {how} weights.", stacklevel=3)
     return names
+
+
+def _forget_traces(model):
+    """Has `evaluate` and `predict` traced anew.
+
+    On JAX they are given the weights in two lists, trained and frozen: what was traced for other
+    lists of the same shapes would take the weights of one layer for those of another.
+    """
+    for layer in walk_layers(model):
+        if isinstance(layer, keras.Model):
+            layer.test_function = None
+            layer.predict_function = None
+
+
+def _has_statistics_only(layer):
+    return isinstance(layer, keras.layers.BatchNormalization) and not (layer.center or layer.scale)
 
 
 def _holds(layer, inside):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deeptricks.utils import backend
 from keras_deeptricks.utils.compiled_step import clone_optimizer, is_multi_optimizer
 from keras_deeptricks.utils.hyperparameters import (
     Schedulable,
@@ -68,6 +69,9 @@ def transformed_class(transform, base):
     It is registered under the name of `transform`, whose `from_config` finds the base.
     """
 
+    # On torch Keras updates all variables by one call of this. (Ours have it on every backend.)
+    fused = backend.runs_eagerly() and hasattr(base, "_parallel_update_step")
+
     class Transformed(transform, base):
         def build(self, variables):
             if self.built:
@@ -77,7 +81,7 @@ def transformed_class(transform, base):
 
         def update_step(self, gradient, variable, learning_rate):
             index = self._get_variable_index(variable)
-            if not hasattr(base, "_parallel_update_step"):
+            if not fused:
                 gradient, learning_rate = transform.transformed(
                     self, gradient, variable, index, learning_rate
                 )
@@ -95,8 +99,8 @@ def transformed_class(transform, base):
             }
             return {"optimizer": keras.saving.serialize_keras_object(inner), **own}
 
-    if hasattr(base, "_parallel_update_step"):
-        # On torch Keras updates all variables by one call of this.
+    if fused:
+
         def _parallel_update_step(self, grads, variables, learning_rate):
             groups = {}
             for gradient, variable in zip(grads, variables, strict=True):
@@ -164,8 +168,13 @@ def _revived(value, custom_objects):
     if not isinstance(value, dict):
         return value
     if "class_name" in value:
-        return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+        # A copy: Keras' optimizers revive their schedule within the dictionary given.
+        return keras.saving.deserialize_keras_object(_copied(value), custom_objects=custom_objects)
     return {name: _revived(item, custom_objects) for name, item in value.items()}
+
+
+def _copied(value):
+    return {k: _copied(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _names_of_transforms(cls):

@@ -92,7 +92,7 @@ class PartialTraining(GradientTransform):
         partial = len(active) == len(variables)
         # The transforms inside ask for it while they are built.
         set_plainly(self, part_of_model=(self.layout["paths"], active) if partial else None)
-        super().build(variables)
+        super().build(_Watched(variables, self._variables, self.slot_owners))
         if partial:
             self._add_frozen_slots(active)
 
@@ -145,6 +145,27 @@ class PartialTraining(GradientTransform):
         with self._limited_to(list(var_list)):
             super().finalize_variable_values(var_list)
 
+    def _backend_reset_gradient_accumulators(self):
+        # Keras empties all of them; within a step `_trainable_variables` are those it trains.
+        whole = self._accumulated_gradients
+        places = [self._get_variable_index(variable) for variable in self._trainable_variables]
+        try:
+            set_plainly(self, _accumulated_gradients=[whole[place] for place in places])
+            super()._backend_reset_gradient_accumulators()
+        finally:
+            set_plainly(self, _accumulated_gradients=whole)
+
+    def start_averages(self, variables):
+        """Begins the moving averages of weights that have none yet at the weights.
+
+        Keras does it in the very first step only. Later they would begin at 0, and when `fit`
+        ends the weights become their averages.
+        """
+        for variable in variables if self.use_ema else ():
+            average = self._model_variables_moving_average[self._get_variable_index(variable)]
+            if average is not None and not np.any(ops.convert_to_numpy(average)):
+                average.assign(np.array(ops.convert_to_numpy(variable)))
+
     @contextlib.contextmanager
     def _limited_to(self, variables):
         """Hides the other variables from Keras' moving averages of weights."""
@@ -192,7 +213,7 @@ def enable_partial_training(optimizer, variables):
             "optimizer; keras_deeptricks.optimizers.LayerwiseLearningRates gives layers rates of "
             "their own."
         )
-    if isinstance(inner, PartialTraining) and _same(inner._trainable_variables, variables):
+    if isinstance(inner, PartialTraining) and _knows(inner, variables):
         return
     if not inner.built:
         if not isinstance(inner, PartialTraining):
@@ -207,7 +228,7 @@ def enable_partial_training(optimizer, variables):
         for slot, its_like in zip(state_variables(inner), state_variables(twin), strict=True):
             if id(its_like) in twin.slot_owners:
                 inner.slot_owners[id(slot)] = twin.slot_owners[id(its_like)]
-        if _same(inner._trainable_variables, variables):
+        if _knows(inner, variables):
             return
         new = PartialTraining(new)
     new.build(variables)
@@ -240,5 +261,22 @@ def _turn(optimizer):
     optimizer._begin()
 
 
-def _same(first, second):
-    return [id(variable) for variable in first] == [id(variable) for variable in second]
+def _knows(optimizer, variables):
+    """True if it was built for all of them; it may have been for others, now frozen one by one."""
+    return {id(variable) for variable in variables} <= set(map(id, optimizer._trainable_variables))
+
+
+class _Watched(list):
+    """Variables in a loop over which slots are made, also without telling for which (Adafactor)."""
+
+    def __init__(self, variables, slots, owners):
+        super().__init__(variables)
+        self.slots = slots
+        self.owners = owners
+
+    def __iter__(self):
+        for place, variable in enumerate(super().__iter__()):
+            before = len(self.slots)
+            yield variable
+            for slot in self.slots[before:]:
+                self.owners.setdefault(id(slot), place)

@@ -5,13 +5,15 @@ import keras
 from keras_deeptricks.initializers.for_activation import for_activation
 from keras_deeptricks.layers.standardization import Standardization
 from keras_deeptricks.losses.standardized_mean_squared_error import StandardizedMeanSquaredError
-from keras_deeptricks.optimizers import SGD, Nadam, RMSprop
+from keras_deeptricks.optimizers import SGD, AdaptiveGradientClipping, Nadam, RMSprop
 from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
 
 TASKS = ("classification", "regression", "binary", "multilabel")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # From this number of hidden layers on, batch norm is worth its cost.
 DEEP_ENOUGH_FOR_BATCH_NORM = 3
+# The layer that an optimizer cannot tell from the others.
+_LAST_LAYER = "scores"
 DEFAULT_LEARNING_RATES = {"momentum": 0.02, "rmsprop": 1e-3, "nadam": 1e-3}
 
 
@@ -30,6 +32,7 @@ def default_network(
     optimizer="momentum",
     learning_rate=None,
     momentum=0.95,
+    adaptive_clip_factor=None,
     precision="float32",
     steps_per_execution=1,
     seed=None,
@@ -63,6 +66,8 @@ def default_network(
         learning_rate: A float or schedule. By default 0.02 for momentum and 0.001 for the others.
         momentum: Momentum, or β₁ of Nadam; a float or schedule. Defaults to `0.95`, where 1cycle
             begins.
+        adaptive_clip_factor: λ of `keras_deeptricks.optimizers.AdaptiveGradientClipping`, which
+            then acts on every layer but the output layer `"scores"`; None for no clipping.
         precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"` (with loss scaling). The
             standardization and the output stay in float32.
         steps_per_execution: Steps per compiled call, as in `model.compile`.
@@ -130,6 +135,7 @@ def default_network(
         optimizer=optimizer,
         learning_rate=learning_rate,
         momentum=momentum,
+        adaptive_clip_factor=adaptive_clip_factor,
         precision=precision,
         steps_per_execution=steps_per_execution,
     )
@@ -147,6 +153,7 @@ def self_normalizing_network(
     optimizer="momentum",
     learning_rate=None,
     momentum=0.95,
+    adaptive_clip_factor=None,
     precision="float32",
     steps_per_execution=1,
     seed=None,
@@ -163,8 +170,8 @@ def self_normalizing_network(
         alpha_dropout: Rate of the alpha dropout behind each hidden layer, from 0 to below 1.
             Defaults to `0.1`.
         input_shape, outputs, hidden_units, task, adapt_to, adapt_targets_to, l2, optimizer,
-        learning_rate, momentum, precision, steps_per_execution, seed, name: As in
-            `default_network`.
+        learning_rate, momentum, adaptive_clip_factor, precision, steps_per_execution, seed, name:
+            As in `default_network`.
 
     Returns:
         A compiled `keras.Model`.
@@ -217,6 +224,7 @@ def self_normalizing_network(
         optimizer=optimizer,
         learning_rate=learning_rate,
         momentum=momentum,
+        adaptive_clip_factor=adaptive_clip_factor,
         precision=precision,
         steps_per_execution=steps_per_execution,
     )
@@ -237,6 +245,7 @@ def _network(
     optimizer,
     learning_rate,
     momentum,
+    adaptive_clip_factor,
     precision,
     steps_per_execution,
 ):
@@ -254,7 +263,7 @@ def _network(
         raise ValueError(f"`outputs` must be 1 for task='binary'. Received: outputs={outputs}.")
     if adapt_targets_to is not None and task != "regression":
         raise ValueError(f"`adapt_targets_to` is for task='regression'. Received: task='{task}'.")
-    optimizer = _optimizer(optimizer, learning_rate, momentum, precision)
+    optimizer = _optimizer(optimizer, learning_rate, momentum, adaptive_clip_factor, precision)
     policy = keras.DTypePolicy(precision)
 
     inputs = keras.Input(input_shape)
@@ -273,6 +282,7 @@ def _network(
         kernel_initializer=for_activation(activation, seed=seeds.next()),
         kernel_regularizer=_regularizer(l2),
         dtype=policy,
+        name=_LAST_LAYER,
     )(tensor)
     tensor = keras.layers.Activation(activation, dtype="float32", name="output")(tensor)
     loss = _LOSSES.get(task)
@@ -310,7 +320,7 @@ def _metrics(task):
     return [keras.metrics.BinaryAccuracy(name="accuracy")]
 
 
-def _optimizer(optimizer, learning_rate, momentum, precision):
+def _optimizer(optimizer, learning_rate, momentum, adaptive_clip_factor, precision):
     if isinstance(optimizer, keras.optimizers.Optimizer):
         if learning_rate is not None:
             raise ValueError(
@@ -327,6 +337,8 @@ def _optimizer(optimizer, learning_rate, momentum, precision):
             "rmsprop": lambda: RMSprop(learning_rate, momentum=momentum, nesterov=True),
             "nadam": lambda: Nadam(learning_rate, beta_1=momentum),
         }[optimizer]()
+    if adaptive_clip_factor is not None:
+        optimizer = AdaptiveGradientClipping(optimizer, adaptive_clip_factor, exclude=[_LAST_LAYER])
     scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if precision == "mixed_float16" and not scales:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

@@ -46,7 +46,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
     @keras.saving.register_keras_serializable(package="mine")
     class Sawtooth(kdt.schedules.Schedule):
         def value(self, step, xp):
-            return 0.1 * (1.0 - step / 10.0 + xp.floor(step / 10.0))
+            return 0.1 * (1.0 - xp.mod(step, 10.0) / 10.0)
 
         def get_config(self):
             return {}

@@ -67,6 +67,7 @@ AUTO = {
     "SimpleRNN": (lambda **o: layers.SimpleRNN(3, **o), (4, 5), (0,)),
     "LSTM": (lambda **o: layers.LSTM(3, **o), (4, 5), (0,)),
     "GRU": (lambda **o: layers.GRU(3, **o), (4, 5), (0,)),
+    "ConvLSTM2D": (lambda **o: layers.ConvLSTM2D(3, 2, **o), (3, 5, 5, 2), (0, 1, 2)),
 }
 
 
@@ -131,6 +132,39 @@ def test_for_layer_limits_each_word_of_an_embedding():
     np.testing.assert_allclose(norms(out, 1), 0.5, rtol=FLOAT32)
 
 
+def test_for_layer_finds_the_depthwise_kernel_of_a_separable_convolution():
+    layer = layers.SeparableConv2D(3, 2, depth_multiplier=2)
+    layer.build((None, 6, 6, 4))
+    constraint = MaxNorm.for_layer(layers.SeparableConv2D, 0.5)
+    assert constraint.axis == MaxNorm.for_layer(layers.DepthwiseConv2D).axis
+    w = RNG.normal(size=layer.depthwise_kernel.shape).astype("float32") * 5
+    out = ops.convert_to_numpy(constraint(w))
+    assert norms(out, (0, 1)).shape == (4, 2)
+    np.testing.assert_allclose(norms(out, (0, 1)), 0.5, rtol=FLOAT32)
+
+
+@pytest.mark.parametrize(
+    "equation, shape, axes",
+    [
+        ("ab,bc->ac", (5, 3), (0,)),
+        ("abc,cde->abde", (4, 2, 3), (0,)),  # the queries of attention
+        ("abde,dec->abc", (2, 3, 4), (0, 1)),  # its output
+        ("...x,yx->...y", (3, 5), (1,)),
+    ],
+)
+def test_for_layer_sums_over_what_einsum_sums_over(equation, shape, axes):
+    constraint = MaxNorm.for_layer(layers.EinsumDense, 0.5, equation=equation)
+    assert constraint.axis == axes
+    w = RNG.normal(size=shape).astype("float32") * 5
+    np.testing.assert_allclose(norms(ops.convert_to_numpy(constraint(w)), axes), 0.5, rtol=FLOAT32)
+
+
+@pytest.mark.parametrize("equation", [None, "", "ab->ba", "ab,ab->ab"])
+def test_for_layer_refuses_an_equation_that_tells_nothing(equation):
+    with pytest.raises(ValueError, match="`equation`"):
+        MaxNorm.for_layer(layers.EinsumDense, equation=equation)
+
+
 def test_for_layer_knows_subclasses():
     class Mine(layers.DepthwiseConv2D):
         pass
@@ -138,9 +172,7 @@ def test_for_layer_knows_subclasses():
     assert MaxNorm.for_layer(Mine).axis == MaxNorm.for_layer(layers.DepthwiseConv2D).axis
 
 
-@pytest.mark.parametrize(
-    "wrong", [layers.EinsumDense, layers.SeparableConv2D, layers.Flatten, "Dense", None]
-)
+@pytest.mark.parametrize("wrong", [layers.MultiHeadAttention, layers.Flatten, "Dense", None])
 def test_for_layer_refuses_unknown_kernels_with_the_remedy(wrong):
     with pytest.raises(ValueError, match=r"`layer_class`.*axis=\(0, 1\)"):
         MaxNorm.for_layer(wrong)

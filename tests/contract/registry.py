@@ -150,7 +150,7 @@ ROWS = [
     row(
         schedules.Cyclical,
         {"base_learning_rate": 0.01, "max_learning_rate": 0.02, "half_cycle_steps": 2},
-        base_learning_rate=[*NO_NUMBERS, -1, 0.02],
+        base_learning_rate=[*NO_NUMBERS, -1],
         max_learning_rate=[*NO_NUMBERS, 0.01],
         half_cycle_steps=BAD_STEPS,
         policy=[None, "triangle", 1],

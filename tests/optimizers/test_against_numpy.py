@@ -125,7 +125,9 @@ def test_adam(amsgrad, steps_per_execution):
 @pytest.mark.parametrize("steps_per_execution", STEPS_PER_EXECUTION)
 def test_adamw(steps_per_execution):
     rate, momentum, eta, m = cycle(0.02)
-    optimizer = kdt.optimizers.AdamW(rate, weight_decay=0.1, beta_1=momentum, epsilon=1e-4)
+    optimizer = kdt.optimizers.AdamW(
+        rate, weight_decay=0.1, beta_1=momentum, epsilon=1e-4, decay_biases=True
+    )
     x, y = data()
     expected = numpy_weights(adam_rule(eta, m, weight_decay=0.1), x, y)
     assert_close(compiled_weights(optimizer, steps_per_execution, x, y), expected)

@@ -208,3 +208,23 @@ def test_bad_arguments(arguments, name):
 def test_bad_alpha_dropout(rate):
     with pytest.raises(ValueError, match="`alpha_dropout`"):
         kdt.recipes.self_normalizing_network((3,), 3, alpha_dropout=rate)
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_adaptive_clipping_leaves_the_output_layer_alone(make, precision):
+    model = make((4,), 3, hidden_units=(5,), adaptive_clip_factor=1e-4, precision=precision, seed=0)
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    before = {v.path: keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables}
+    model.train_on_batch(x, np.arange(32) % 3)
+    moved = {
+        v.path: np.linalg.norm(keras.ops.convert_to_numpy(v) - before[v.path])
+        for v in model.trainable_variables
+    }
+    # Hidden kernels move by no more than rate·(1 + momentum)·λ·‖W‖, the output's by far more.
+    kernels = [path for path in moved if path.endswith("kernel")]
+    hidden, scores = kernels
+    assert scores.split("/")[-2] == "scores"
+    rate = 0.02 * 1.95
+    assert 0 < moved[hidden] <= rate * 1e-4 * np.linalg.norm(before[hidden]) * 1.01
+    assert moved[scores] > 10 * rate * 1e-4 * np.linalg.norm(before[scores])

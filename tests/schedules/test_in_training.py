@@ -128,7 +128,7 @@ def test_constant_schedule_equals_the_float(make):
 
 
 def compiled_values(schedules, steps):
-    """The values of several schedules as a compiled model computes them, one row each."""
+    """The values of several schedules as XLA computes them (torch eagerly), one row each."""
     model = keras.Sequential(
         [
             keras.Input((), dtype="int32"),
@@ -138,7 +138,8 @@ def compiled_values(schedules, steps):
             ),
         ]
     )
-    model.compile("sgd", "mse")
+    # By default TensorFlow takes XLA on some machines only.
+    model.compile("sgd", "mse", jit_compile=BACKEND != "torch")
     return model.predict(np.array(steps, "int32"), batch_size=len(steps), verbose=0).T
 
 
@@ -161,6 +162,13 @@ def test_compiled_step_jumps_exactly_on_multiples(make):
     expected = [schedule.numpy_values(steps) for schedule in schedules]
     # Single precision knows 0.9 to 3e-8, which a power multiplies by its exponent.
     np.testing.assert_allclose(compiled_values(schedules, steps), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_training_step_of_xla_drops_on_time():
+    schedule = kdt.schedules.StepDecay(0.8, 0.5, every_steps=41)
+    model = probe_model(83, kdt.optimizers.SGD(schedule), jit_compile=BACKEND != "torch")
+    expected = [0.8] * 41 + [0.4] * 41 + [0.2]
+    np.testing.assert_allclose(-fit_probe(model), expected, **SINGLE)
 
 
 def test_compiled_step_after_ten_million_steps():

@@ -260,7 +260,7 @@ def test_a_copied_state_goes_on_as_the_original(index):
     for _ in range(2):
         optimizer.apply([ops.ones(v.shape) for v in first], first)
     clone = clone_optimizer(optimizer)
-    copy_optimizer_state(optimizer, clone, first)
+    copy_optimizer_state(optimizer, clone)
     assert clone.built
     assert_identical(values(optimizer.variables), values(clone.variables))
     for a, b in zip(first, second, strict=True):
@@ -279,19 +279,31 @@ def test_a_state_is_copied_to_and_from_a_scheduled_rate():
     optimizer = keras.optimizers.Adam(0.5)
     optimizer.apply([ops.ones(v.shape) for v in variables], variables)
     scheduled = clone_optimizer(optimizer, learning_rate=kdt.schedules.Constant(0.1))
-    copy_optimizer_state(optimizer, scheduled, variables)
+    copy_optimizer_state(optimizer, scheduled)
     state = compiled_step.state_variables
     assert_identical(values(state(optimizer)), values(state(scheduled)))
     back = clone_optimizer(scheduled, learning_rate=0.25)
-    copy_optimizer_state(scheduled, back, variables)
+    copy_optimizer_state(scheduled, back)
     assert_identical(values(state(optimizer)), values(state(back)))
     assert float(ops.convert_to_numpy(back.learning_rate)) == 0.25
 
 
 def test_a_state_without_a_state_is_not_copied():
     clone = keras.optimizers.SGD()
-    copy_optimizer_state(keras.optimizers.SGD(), clone, some_variables())
+    copy_optimizer_state(keras.optimizers.SGD(), clone)
     assert not clone.built
+
+
+def test_a_copy_is_built_for_the_variables_that_the_original_was_built_for():
+    kernel, bias = some_variables()
+    optimizer = keras.optimizers.Adam(0.5)
+    optimizer.apply([ops.ones(3)], [bias])  # as if the kernel had been frozen
+    clone = clone_optimizer(optimizer)
+    copy_optimizer_state(optimizer, clone)
+    assert_identical(values(optimizer.variables), values(clone.variables))
+    clone.apply([ops.ones(3)], [bias])
+    with pytest.raises(ValueError, match="Unknown variable"):
+        clone.apply([ops.ones((2, 3))], [kernel])
 
 
 def test_slots_of_variables_with_the_same_name_are_told_apart():
@@ -300,7 +312,7 @@ def test_slots_of_variables_with_the_same_name_are_told_apart():
     optimizer = keras.optimizers.Adam(0.5)
     optimizer.apply([ops.ones(2), -3 * ops.ones(2)], variables)
     clone = clone_optimizer(optimizer)
-    copy_optimizer_state(optimizer, clone, variables)
+    copy_optimizer_state(optimizer, clone)
     assert_identical(values(optimizer.variables), values(clone.variables))
 
 
@@ -311,7 +323,7 @@ def test_slots_that_came_late_are_copied_too():
     optimizer.momentum = 0.5
     optimizer.apply([ops.ones(v.shape) for v in variables], variables)
     clone = clone_optimizer(optimizer)
-    copy_optimizer_state(optimizer, clone, variables)
+    copy_optimizer_state(optimizer, clone)
 
     def by_path(chosen):
         return {v.path.split("/", 1)[-1]: values([v])[0] for v in chosen.variables}
@@ -363,7 +375,7 @@ def test_borrowing_does_not_disturb_a_model_with_batch_norm_and_dropout():
         expected = model.fit(x, y, verbose=0).history["loss"], whole_state(model)
     with preserved(model):
         clone = clone_optimizer(model.optimizer, learning_rate=kdt.schedules.Constant(1.0))
-        copy_optimizer_state(model.optimizer, clone, model.trainable_variables)
+        copy_optimizer_state(model.optimizer, clone)
         with borrowed_for_training(model, clone):
             model.fit(x, y, verbose=0)
     assert model.fit(x, y, verbose=0).history["loss"] == expected[0]
