@@ -56,8 +56,7 @@ def moved(model, callback, epochs, **options):
     return moves.moved
 
 
-@pytest.mark.parametrize("kind", ["sequential", "subclassed"])
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("kind, trained", [("sequential", False), ("subclassed", True)])
 def test_layers_move_in_their_epochs(kind, trained):
     model = compiled(kind=kind)
     optimizer = model.optimizer

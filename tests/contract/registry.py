@@ -9,10 +9,12 @@ the same class, with other arguments, is welcome.
 """
 
 import dataclasses
+import tempfile
 
 import keras
 
 import keras_deeptricks as kdt
+from keras_deeptricks.optimizers.gradient_transform import GradientTransform
 
 NAN, INF = float("nan"), float("inf")
 # What no number may be.
@@ -20,7 +22,8 @@ NO_NUMBERS = [None, "much", NAN, INF]
 
 KINDS = {
     "layer": keras.Layer,
-    "optimizer": keras.optimizers.Optimizer,
+    # What is made from an optimizer gets its class from that one.
+    "optimizer": (keras.optimizers.Optimizer, GradientTransform),
     "schedule": keras.optimizers.schedules.LearningRateSchedule,
     "constraint": keras.constraints.Constraint,
     "initializer": keras.initializers.Initializer,
@@ -80,6 +83,11 @@ ROWS = [
     row(optimizers.Adam, {"learning_rate": CYCLE, "beta_1": MOMENTUM, "amsgrad": True}),
     row(optimizers.AdamW, {"weight_decay": 0.01, "beta_1": MOMENTUM}, beta_1=BAD_MOMENTA),
     row(optimizers.Nadam, {"beta_1": MOMENTUM}, beta_1=BAD_MOMENTA),
+    row(
+        optimizers.PartialTraining,
+        {"optimizer": keras.optimizers.Adam(0.01)},
+        optimizer=[None, "adam", keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())],
+    ),
     row(schedules.Constant, {"constant": 0.01}, constant=[*NO_NUMBERS, -1]),
     row(
         schedules.LogRange,
@@ -197,6 +205,25 @@ ROWS = [
     row(kdt.callbacks.PerformanceScheduling, {"monitor": "loss"}, factor=[0, 1], patience=[0, 0.5]),
     row(kdt.callbacks.EarlyStopping, {"monitor": "loss"}, patience=[-1, 0.5], check_finite=[1]),
     row(kdt.callbacks.HyperparameterLog, {}),
+    row(
+        kdt.callbacks.EpochChain,
+        {"parts": [(0.01, 1), (falling, 1)]},
+        parts=[None, [], [0.1], [(0.1, 0)], [("fast", 1)]],
+        momentum=[[], 0.9],
+        total_steps=[0, 1.5],
+    ),
+    # A folder of this process alone; it is gone when a training has ended.
+    row(
+        kdt.callbacks.BackupAndRestore,
+        {"backup_dir": tempfile.mkdtemp()},
+        backup_dir=[""],
+        callbacks=[[keras.callbacks.History()]],
+    ),
+    row(
+        kdt.callbacks.GradualUnfreezing,
+        {"schedule": {0: "out", 1: "hidden"}},
+        schedule=[None, "hidden", {}, {-1: "out"}, {0.5: "out"}],
+    ),
 ]
 # The modules whose classes must each have a row.
 MODULES = [

@@ -11,7 +11,7 @@ from keras_deeptricks.optimizers.partial_training import PartialTraining, enable
 from keras_deeptricks.utils.compiled_step import clone_optimizer, unwrap_optimizer
 
 freeze, unfreeze = kdt.models.freeze, kdt.models.unfreeze
-O, K = kdt.optimizers, keras.optimizers
+OURS, K = kdt.optimizers, keras.optimizers
 X, Y = regression_data(32)
 CYCLE = kdt.schedules.OneCycle(0.02, 24)
 BODY = ["hidden", "norm"]
@@ -21,13 +21,12 @@ OPTIMIZERS = {
     "rmsprop": lambda: K.RMSprop(0.01, momentum=0.5, centered=True),
     "adafactor": lambda: K.Adafactor(0.01),
     "accumulating": lambda: K.Adam(0.01, gradient_accumulation_steps=3),
-    "scheduled": lambda: O.SGD(CYCLE, momentum=CYCLE.momentum(), nesterov=True),
-    "adamw": lambda: O.AdamW(0.01, weight_decay=0.1),
-    "clipped_noise": lambda: O.AdaptiveGradientClipping(
-        O.GradientNoise(O.Nadam(0.01), seed=1), 0.1, exclude=["out"]
+    "scheduled": lambda: OURS.SGD(CYCLE, momentum=CYCLE.momentum(), nesterov=True),
+    "clipped_noise": lambda: OURS.AdaptiveGradientClipping(
+        OURS.GradientNoise(OURS.Nadam(0.01), seed=1), 0.1, exclude=["out"]
     ),
-    "layerwise": lambda: O.LayerwiseLearningRates(K.Adam(0.01), decay=0.5),
-    "scaled": lambda: K.LossScaleOptimizer(O.SGD(0.01, momentum=0.9), initial_scale=8.0),
+    "layerwise": lambda: OURS.LayerwiseLearningRates(K.Adam(0.01), decay=0.5),
+    "scaled": lambda: K.LossScaleOptimizer(OURS.SGD(0.01, momentum=0.9), initial_scale=8.0),
 }
 
 
@@ -44,10 +43,8 @@ def train(model, epochs=1, **options):
 
 def slots(model):
     """The slots of the layers in `BODY`, as arrays."""
-    mine = {place for place, v in enumerate(model.trainable_variables) if in_body(v)}
     optimizer = unwrap_optimizer(model.optimizer)
-    with_flags = optimizer._trainable_variables
-    mine = {place for place, v in enumerate(with_flags) if in_body(v)}
+    mine = {place for place, v in enumerate(optimizer._trainable_variables) if in_body(v)}
     return values([v for v in optimizer.variables if optimizer.slot_owners.get(id(v)) in mine])
 
 
@@ -96,8 +93,7 @@ def test_frozen_slots_are_kept_and_then_used_as_plain_keras_would(name):
         assert not np.array_equal(before, after) or before.size == 1
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("built_frozen", [False, True])
+@pytest.mark.parametrize("built_frozen, scaled", [(False, False), (True, False), (True, True)])
 def test_momentum_goes_on_from_where_it_was(built_frozen, scaled):
     # ŷ = xᵀ(a + b): both have the gradient 2/n · Xᵀ(ŷ − y).
     given = keras.Input((4,))
@@ -139,7 +135,7 @@ def test_momentum_goes_on_from_where_it_was(built_frozen, scaled):
     assert int(ops.convert_to_numpy(optimizer.iterations)) == (8 if built_frozen else 11)
 
 
-@pytest.mark.parametrize("name", ["adam", "adafactor", "clipped_noise", "layerwise"])
+@pytest.mark.parametrize("name", ["adafactor", "clipped_noise", "layerwise"])
 def test_an_optimizer_built_for_a_part_is_extended(name):
     optimizer = OPTIMIZERS[name]()
     plain = clone_optimizer(optimizer)
@@ -147,14 +143,15 @@ def test_an_optimizer_built_for_a_part_is_extended(name):
     model.get_layer("hidden").trainable = False
     train(model)
     count = len(optimizer.variables)
-    known = {v.path.split("/")[-1]: value for v, value in named(optimizer)}
+    known = slots_by_name(optimizer)
+    assert len(known) >= 4
     unfreeze(model, "hidden")
     assert model.optimizer is optimizer
     assert isinstance(optimizer, PartialTraining)
     assert len(optimizer.variables) > count
-    for variable, value in named(optimizer):
-        if "hidden" not in variable.path and "_" in variable.path.split("/")[-1]:
-            assert_identical([known[variable.path.split("/")[-1]]], [value])
+    now = slots_by_name(optimizer)
+    assert set(now) > set(known)
+    assert_identical(list(known.values()), [now[name] for name in known])
     other = like(model, plain)
     train(model)
     train(other)
@@ -162,8 +159,10 @@ def test_an_optimizer_built_for_a_part_is_extended(name):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)  # as above
 
 
-def named(optimizer):
-    return list(zip(optimizer.variables, values(optimizer.variables), strict=True))
+def slots_by_name(optimizer):
+    # Adafactor's have the names of the weights, of which some are alike.
+    slots = [v for v in optimizer.variables if v.name.endswith(("momentum", "velocity"))]
+    return {v.name: value for v, value in zip(slots, values(slots), strict=True)}
 
 
 def test_what_weight_decay_leaves_out_is_left_out_of_an_extended_optimizer():
@@ -186,7 +185,7 @@ def test_what_weight_decay_leaves_out_is_left_out_of_an_extended_optimizer():
 @pytest.mark.parametrize("steps_per_execution", [1] if BACKEND == "torch" else [4])
 def test_float16_with_accumulation_in_several_steps_per_execution(steps_per_execution):
     keras.config.set_dtype_policy("mixed_float16")
-    optimizer = O.Adam(0.01, gradient_accumulation_steps=2)
+    optimizer = OURS.Adam(0.01, gradient_accumulation_steps=2)
     model = compiled(optimizer, steps_per_execution=steps_per_execution)
     train(model)
     assert isinstance(model.optimizer, K.LossScaleOptimizer)
@@ -239,7 +238,7 @@ def test_moving_averages_of_weights(when):
 
 
 def test_arguments_and_refusals():
-    optimizer = O.PartialTraining(K.Adam(0.01))
+    optimizer = OURS.PartialTraining(K.Adam(0.01))
     model = compiled(optimizer)
     freeze(model, "hidden")
     assert type(optimizer) is type(model.optimizer)
@@ -249,7 +248,7 @@ def test_arguments_and_refusals():
         (K.LossScaleOptimizer(K.Adam()), ValueError),
     ):
         with pytest.raises(error, match="`optimizer`"):
-            O.PartialTraining(wrong)
+            OURS.PartialTraining(wrong)
 
     class Unlike(K.SGD):
         def get_config(self):
