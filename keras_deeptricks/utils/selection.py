@@ -7,13 +7,18 @@ import keras
 
 from keras_deeptricks.utils.layer_walk import walk_layers
 
+# At the start, or right after a letter, digit or `_`: "dense_*" is a regular expression too, and as
+# such it would match "dense".
+_SHELL_SIGN = re.compile(r"(?:^|/|(?<!\\)[\w-])[*?]")
+
 
 def matches(pattern, path):
     """True if `pattern` names `path` or a part of it between slashes.
 
     The pattern is a name, a shell pattern or a regular expression, and has to match whole
     components: `"dense_1"` matches `"net/dense_1/kernel"`, not `"net/dense_10/kernel"`; so do
-    `"dense_*"`, `"dense_.*"`, `"dense_1/kernel"` and `"net/.*"`.
+    `"dense_*"`, `"dense_.*"`, `"dense_1/kernel"` and `"net/.*"`. A `*` or `?` right after a letter,
+    digit or `_` is that of a shell pattern.
     """
     components = path.split("/")
     parts = {
@@ -24,10 +29,12 @@ def matches(pattern, path):
     shell = re.compile(fnmatch.translate(pattern))
     if any(shell.fullmatch(part) for part in parts):
         return True
+    if _SHELL_SIGN.search(pattern):
+        return False
     try:
         regular = re.compile(pattern)
     except re.error:
-        return False  # such as "*_norm", which is a shell pattern only
+        return False
     return any(regular.fullmatch(part) for part in parts)
 
 

@@ -17,7 +17,6 @@ SHAPES = {
     "dense": ((6, 5), (0,)),
     "conv1d": ((3, 4, 5), (0, 1)),
     "conv2d": ((3, 2, 4, 5), (0, 1, 2)),
-    "conv3d": ((2, 3, 2, 2, 3), (0, 1, 2, 3)),
     "vector": ((7,), (0,)),
     "scalar": ((), ()),
 }
@@ -171,11 +170,10 @@ def test_twice_is_once(axes):
     )
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Adam"])
-def test_a_huge_factor_is_the_plain_optimizer_bit_for_bit(kind):
+def test_a_huge_factor_is_the_plain_optimizer_bit_for_bit():
     def trained(transform):
         model = dense_model()
-        model.compile(transform(getattr(kdt.optimizers, kind)(0.01)), "mse")
+        model.compile(transform(kdt.optimizers.Adam(0.01)), "mse")
         x, y = regression_data(32)
         model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
         return whole_state(model)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from small_models import BACKEND, assert_identical, dense_model, regression_data, values
+from small_models import BACKEND, assert_identical, regression_data, values
 
 import keras_deeptricks as kdt
 
@@ -124,7 +124,8 @@ def test_gradients_are_kept_below_the_noise():
 
 
 def trained(optimizer, epochs=2, **options):
-    model = dense_model(seed=2)
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(optimizer, "mse", **options)
     return fit(model, epochs)
 
@@ -153,10 +154,6 @@ def test_it_goes_on_identically_after_saving_and_loading(tmp_path):
     half = trained(optimizer(), epochs=1)
     half.save(tmp_path / "half.keras")
     resumed = keras.saving.load_model(tmp_path / "half.keras")
-    # The seeds of dropout are in no file.
-    resumed.get_layer("drop").seed_generator.state.assign(
-        values([half.get_layer("drop").seed_generator.state])[0]
-    )
     assert_identical(fit(resumed, 1).get_weights(), whole.get_weights())
 
 
@@ -183,12 +180,6 @@ def test_the_variance_may_be_a_schedule():
     assert_identical([2 * array for array in one[1]], two[1])
     constant = noisy(variance=kdt.schedules.Constant(0.25))
     assert_identical(flat(noise_of(constant, 2)), flat(noise_of(noisy(variance=0.25), 2)))
-
-
-def test_no_variance_is_the_plain_optimizer_bit_for_bit():
-    still = trained(noisy(keras.optimizers.Adam(0.01), variance=0.0))
-    plain = trained(keras.optimizers.Adam(0.01))
-    assert_identical(still.get_weights(), plain.get_weights())
 
 
 @pytest.mark.parametrize("exclude", ["weights_1", ["*_1"], r"weights_[1-9]"])

@@ -23,7 +23,7 @@ OPTIMIZERS = {
     "accumulating": lambda: K.Adam(0.01, gradient_accumulation_steps=3),
     "scheduled": lambda: OURS.SGD(CYCLE, momentum=CYCLE.momentum(), nesterov=True),
     "clipped_noise": lambda: OURS.AdaptiveGradientClipping(
-        OURS.GradientNoise(OURS.Nadam(0.01), seed=1), 0.1, exclude=["out"]
+        OURS.GradientNoise(OURS.SGD(0.01, momentum=0.9), seed=1), 0.1, exclude=["out"]
     ),
     "layerwise": lambda: OURS.LayerwiseLearningRates(K.Adam(0.01), decay=0.5),
     "scaled": lambda: K.LossScaleOptimizer(OURS.SGD(0.01, momentum=0.9), initial_scale=8.0),
