@@ -14,11 +14,9 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
+from fashion_mnist import full, mean_and_error
 
 import keras_deeptricks as kdt
-
-VALIDATION_ROWS = 5000
 
 
 def power(steps, epochs):
@@ -68,16 +66,6 @@ SCHEDULES = {
 }
 
 
-def fashion_mnist():
-    """Training, validation and test arrays; each pixel has mean 0 and deviation 1 in training."""
-    (x, y), (x_test, y_test) = keras.datasets.fashion_mnist.load_data()
-    mean = x[VALIDATION_ROWS:].mean(axis=0)
-    deviation = x[VALIDATION_ROWS:].std(axis=0)
-    x, x_test = (((part - mean) / deviation).astype("float32") for part in (x, x_test))
-    train = x[VALIDATION_ROWS:], y[VALIDATION_ROWS:]
-    return train, (x[:VALIDATION_ROWS], y[:VALIDATION_ROWS]), (x_test, y_test)
-
-
 def accuracies(name, seed, epochs, data):
     """Validation and test accuracy after the last epoch of one run."""
     make, batch_size, _ = SCHEDULES[name]
@@ -106,12 +94,6 @@ def accuracies(name, seed, epochs, data):
     return history["val_accuracy"][-1], model.evaluate(*test, verbose=0)[1]
 
 
-def mean_and_error(values):
-    """The mean and its standard error, as text."""
-    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{np.mean(values):.4f} ± {error:.4f}"
-
-
 def main():
     """Trains, and prints one row per schedule."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -119,7 +101,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=25)
     options = parser.parse_args()
-    data = fashion_mnist()
+    data = full()
     print(f"{'schedule':12} {'validation':17} {'test':17} textbook's validation", flush=True)
     for name in options.schedules:
         runs = [accuracies(name, seed, options.epochs, data) for seed in range(options.seeds)]

@@ -15,7 +15,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
     For fine-tuning a pretrained network from its head downwards: the new layers first, then the
     body from top to bottom. When training starts, all layers named for a later epoch are frozen
     and all named for an earlier one, or this one, are trained; layers not named are left as they
-    are. With `initial_epoch` a run goes on where it was.
+    are. With `initial_epoch` a run goes on where it was. It stands before a `BackupAndRestore`.
 
     Args:
         schedule: Dictionary from 0-based epochs to the layers to unfreeze then: a layer, a name

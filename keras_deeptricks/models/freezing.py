@@ -64,7 +64,9 @@ def unfreeze(model, layers):
     The counterpart of `freeze`: weights that were trained before go on with the slots they had.
     In plain Keras, setting `trainable = True` on a model that was trained before trains nothing
     new on TensorFlow and raises an error on JAX, until the model is compiled with a new optimizer.
-    Layers inside a frozen layer can be unfrozen alone.
+    Layers inside a frozen layer can be unfrozen alone. (Adam's family counts its steps for all
+    weights together: those first trained late get no bias correction, and their first steps are
+    up to three times as long.)
 
     Args:
         model: A built `keras.Model` of any kind.

@@ -111,8 +111,7 @@ class LayerwiseLearningRates(GradientTransform):
         return self.step_values["multipliers"].get(id(given), given)
 
     def _apply_weight_decay(self, variables):
-        if self.weight_decay is None:
-            return
+        # Also without `weight_decay`: Muon has a second one.
         full_rate = self.step_values["learning_rate"]
         groups = {}
         # (Keras' fused update on torch stands no empty list.)

@@ -310,6 +310,14 @@ def test_weight_decay_follows_the_schedules_of_rate_and_multiplier():
         assert_identical(after[name][1:], before[name][1:])
 
 
+def test_muon_has_a_second_weight_decay():
+    muon = keras.optimizers.Muon(0.5, weight_decay=None, adam_weight_decay=0.25)
+    before, after = run(layerwise(muon, {"head": 0.5}), steps=1, gradient=0.0)
+    # It is that of vectors.
+    for name, left in (("body_1", 0.875), ("head", 0.9375)):
+        assert_identical(after[name], [before[name][0], left * before[name][1]])
+
+
 def test_in_a_model_where_nothing_decays():
     optimizer = layerwise(kdt.optimizers.SGD(1.0, weight_decay=0.5), {"norm": 0.5})
     model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(name="norm")])
