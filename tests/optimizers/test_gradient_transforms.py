@@ -117,7 +117,7 @@ def moved(optimizer, weights, *gradients):
 
 @pytest.mark.parametrize("base", BASES)
 @every_transform
-def test_configuration_round_trip(transform, base):
+def test_every_base_is_changed_and_configured(transform, base):
     plain = BASES[base]()
     optimizer = TRANSFORMS[transform](plain)
     assert isinstance(optimizer, KINDS[transform])
@@ -131,13 +131,20 @@ def test_configuration_round_trip(transform, base):
     assert type(again) is type(optimizer)
     assert again.get_config() == config
     assert KINDS[transform].from_config(config).get_config() == config
-    assert_identical(applied(again), applied(optimizer))
+    changed = applied(optimizer)
+    assert_identical(applied(again), changed)
+    # Lion's weights do not, but its slots do depend on a gradient's length.
+    pairs = zip(applied(plain), changed, strict=True)
+    assert any(not np.allclose(a, b, rtol=0, atol=1e-4) for a, b in pairs)
 
 
 @pytest.mark.parametrize("base", EVERY_KERAS)
 def test_with_neutral_arguments_it_is_the_plain_optimizer_bit_for_bit(base):
     make = getattr(keras.optimizers, base)
-    expected = applied(make())
+    try:
+        expected = applied(make())
+    except AttributeError as error:  # Muon of Keras 3.12 on TensorFlow
+        pytest.skip(f"this Keras' own {base} fails: {error}")
     for transform in NEUTRAL.values():
         assert_identical(applied(transform(make())), expected)
 
@@ -147,14 +154,6 @@ def test_ours_and_moving_averages_with_neutral_arguments(base):
     expected = applied(BASES[base]())
     for transform in NEUTRAL.values():
         assert_identical(applied(transform(BASES[base]())), expected)
-
-
-@pytest.mark.parametrize("base", BASES)
-@every_transform
-def test_every_base_is_changed(transform, base):
-    # Lion's weights do not, but its slots do depend on a gradient's length.
-    pairs = zip(applied(BASES[base]()), applied(TRANSFORMS[transform](BASES[base]())), strict=True)
-    assert any(not np.allclose(a, b, rtol=0, atol=1e-4) for a, b in pairs)
 
 
 def test_the_outermost_comes_first():
