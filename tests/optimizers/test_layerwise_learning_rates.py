@@ -310,6 +310,18 @@ def test_weight_decay_follows_the_schedules_of_rate_and_multiplier():
         assert_identical(after[name][1:], before[name][1:])
 
 
+@pytest.mark.parametrize("package", [keras.optimizers, kdt.optimizers])
+def test_a_step_that_another_replica_is_in_does_not_count(package):
+    # As under tf.distribute, where two replicas decay weights by turns: the other one has set the
+    # rate of its first group of layers.
+    optimizer = layerwise(package.SGD(0.5, weight_decay=0.5), {"body_.*": 0.5})
+    _, expected = run(layerwise(package.SGD(0.5, weight_decay=0.5), {"body_.*": 0.5}), steps=1)
+    object.__setattr__(optimizer, "step_values", {"learning_rate": 0.25})
+    _, after = run(optimizer, steps=1)
+    for name in LAYERS:
+        assert_identical(after[name], expected[name])
+
+
 @pytest.mark.skipif(
     not hasattr(keras.optimizers, "Muon")
     or "_apply_weight_decay" not in vars(keras.optimizers.Muon),
