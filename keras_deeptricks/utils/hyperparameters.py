@@ -181,7 +181,7 @@ class ScheduledHyperparameters:
 
     @contextlib.contextmanager
     def _evaluated_at_this_step(self):
-        # Those of another replica of TensorFlow, which waits in the middle of its step, are not ours.
+        # Under tf.distribute another replica may wait in the middle of its step, with its values.
         object.__setattr__(self, "step_values", None)
         values = self.values_of_step(batch_counter(self))
         # Past Keras' attribute tracking, which would wrap the dictionary.
