@@ -111,13 +111,17 @@ def transformed_class(transform, base):
                 group = groups.setdefault(id(rate), (rate, [], []))
                 group[1].append(gradient)
                 group[2].append(variable)
-            # Each group starts from the same counters: Nadam moves one of them here.
-            counters = [v for v in self.variables if not v.shape] if len(groups) > 1 else ()
-            before = [np.array(ops.convert_to_numpy(v)) for v in counters]
+            # Each group starts from the same counters: Nadam moves one of them here. What a group
+            # has changed stays changed, the slot of a scalar weight for instance.
+            scalars = [v for v in self.variables if not v.shape] if len(groups) > 1 else []
+            before = _numbers(scalars)
+            after = list(before)
             for rate, gradients, group in groups.values():
-                for counter, value in zip(counters, before, strict=True):
-                    counter.assign(value)
+                _assign(scalars, before)
                 super(Transformed, self)._parallel_update_step(gradients, group, rate)
+                changed = zip(after, before, _numbers(scalars), strict=True)
+                after = [now if now != then else last for last, then, now in changed]
+            _assign(scalars, after)
 
         Transformed._parallel_update_step = _parallel_update_step
     Transformed.transform = transform
@@ -128,6 +132,15 @@ def transformed_class(transform, base):
     register(Transformed)
     register(transform)  # the name means this one, which makes the other
     return Transformed
+
+
+def _numbers(variables):
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def kept_variables(optimizer, kind, variables, exclude):

@@ -447,3 +447,28 @@ def test_frozen_layers_and_float16():
     assert_identical(after[:4], before[:4])
     assert not np.array_equal(after[4], before[4])
     assert optimizer.step_values is None
+
+
+@pytest.mark.parametrize("kind", [keras.optimizers.Adam, keras.optimizers.Nadam])
+def test_scalar_weights_keep_their_slots(kind):
+    # On torch variables of one rate are updated together, and counters of all in between.
+    def variables():
+        return [
+            keras.Variable(1.0, name="scalar"),
+            keras.Variable([1.0, 2.0], name="vector"),
+            keras.Variable(2.0, name="other"),
+        ]
+
+    gradients = [ops.convert_to_tensor(g) for g in (0.5, [0.25, -0.5], -0.75)]
+    rates = {"scalar": 0.5, "vector": 0.25}
+    mine, optimizer = variables(), kdt.optimizers.LayerwiseLearningRates(kind(0.1), rates)
+    by_hand = variables()
+    alone = [kind(0.1 * rate) for rate in (0.5, 0.25, 1.0)]
+    for _ in range(4):
+        optimizer.apply(gradients, mine)
+        for one, variable, gradient in zip(alone, by_hand, gradients, strict=True):
+            one.apply([gradient], [variable])
+    for first, second in zip(mine, by_hand, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(first), ops.convert_to_numpy(second), rtol=1e-6
+        )  # a few roundings in float32
