@@ -131,7 +131,7 @@ class LayerwiseLearningRates(GradientTransform):
 
 def _made(optimizer):
     """The optimizer, or what the function makes."""
-    if isinstance(optimizer, keras.optimizers.Optimizer) or not callable(optimizer):
+    if isinstance(optimizer, (keras.optimizers.Optimizer, keras.Layer)) or not callable(optimizer):
         return optimizer
     parameters = inspect.signature(optimizer).parameters.values()
     required = [
