@@ -1,5 +1,6 @@
 """What changes the gradients of any optimizer on their way to its update rule."""
 
+import copy
 import functools
 import warnings
 
@@ -92,12 +93,11 @@ def transformed_class(transform, base):
             if not issubclass(base, GradientTransform):
                 for name in _names_of_transforms(type(self)):
                     config.pop(name, None)
-            inner = base.from_config(config)
             own = {
                 name: keras.saving.serialize_keras_object(value) if is_schedule(value) else value
                 for name, value in transform.transform_config(self).items()
             }
-            return {"optimizer": keras.saving.serialize_keras_object(inner), **own}
+            return {"optimizer": _serialized(base, config), **own}
 
     if fused:
 
@@ -132,6 +132,24 @@ def transformed_class(transform, base):
     register(Transformed)
     register(transform)  # the name means this one, which makes the other
     return Transformed
+
+
+# An instance of each class that was serialized, by the class.
+_SAMPLES = {}
+
+
+def _serialized(optimizer_class, config):
+    """What Keras writes of an optimizer of the given class and configuration.
+
+    Not of an instance made for it: while a model is saved Keras takes objects of one id for one
+    object, and an instance that is gone leaves its id to others. The sample stays.
+    """
+    if optimizer_class not in _SAMPLES:
+        sample = optimizer_class.from_config(copy.deepcopy(config))
+        _SAMPLES[optimizer_class] = sample, keras.saving.serialize_keras_object(sample)
+    _, written = _SAMPLES[optimizer_class]
+    named = {name: value for name, value in written.items() if name != "shared_object_id"}
+    return {**named, "config": config}
 
 
 def _numbers(variables):

@@ -495,3 +495,22 @@ def test_a_loss_falls_under_all_of_them():
     model.compile(Noise(Clipping(optimizer, 0.2, exclude=()), 0.01, seed=1), "mse")
     losses = model.fit(x, y, batch_size=16, epochs=15, verbose=0).history["loss"]
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_configuration_is_told_without_making_objects(monkeypatch):
+    # While a model is saved, Keras takes objects of one id for one object. One made for the
+    # configuration alone would leave its id to the next: a schedule came back as an optimizer.
+    cycle = kdt.schedules.Power(0.1, 10)
+    inner = kdt.optimizers.AdamW(cycle, beta_1=kdt.schedules.Constant(0.9))
+    optimizer = kdt.optimizers.AdaptiveGradientClipping(
+        kdt.optimizers.GradientNoise(inner, variance=kdt.schedules.Constant(0.01), seed=0),
+        exclude=(),
+    )
+    before = optimizer.get_config()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("an object was made")
+
+    monkeypatch.setattr(keras.saving, "deserialize_keras_object", refuse)
+    monkeypatch.setattr(kdt.optimizers.AdamW, "from_config", refuse)
+    assert optimizer.get_config() == before
