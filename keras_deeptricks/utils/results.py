@@ -14,18 +14,14 @@ class Result:
     A subclass is declared with `@dataclasses.dataclass(frozen=True, eq=False)`, holds NumPy
     arrays, numbers, strings, and lists or dictionaries of these, and names in `plot_function`
     the function of `keras_deeptricks.visualization` that draws it. Its arrays are made
-    read-only.
+    read-only, also those in lists and dictionaries.
     """
 
     plot_function = None
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                value = value.copy()
-                value.flags.writeable = False
-                object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, _read_only(getattr(self, field.name)))
 
     def plot(self, ax=None):
         """Draws the result; needs Matplotlib.
@@ -51,7 +47,13 @@ class Result:
             path.write_text(json.dumps(to_json(values), indent=1) + "\n", encoding="utf-8")
             return
         arrays = {name: v for name, v in values.items() if isinstance(v, np.ndarray)}
-        others = {name: to_json(v) for name, v in values.items() if name not in arrays}
+        nested = []
+        others = {
+            name: to_json(_stored_apart(v, nested))
+            for name, v in values.items()
+            if name not in arrays
+        }
+        arrays.update({f"__nested_{number}__": array for number, array in enumerate(nested)})
         np.savez_compressed(path, __others__=np.array(json.dumps(others)), **arrays)
 
     @classmethod
@@ -67,7 +69,8 @@ class Result:
         else:
             with np.load(path, allow_pickle=False) as file:
                 values = {name: file[name] for name in file.files}
-            values.update(from_json(json.loads(str(values.pop("__others__", "{}")))))
+            others = from_json(json.loads(str(values.pop("__others__", "{}"))))
+            values.update(_put_back(others, values))
         names = {field.name for field in dataclasses.fields(cls)}
         found = sorted(values) if isinstance(values, dict) else []
         if set(found) != names:
@@ -109,6 +112,42 @@ def from_json(value):
     if "__float__" in value:
         return float(value["__float__"])
     return {key: from_json(item) for key, item in value.items()}
+
+
+def _read_only(value):
+    """A copy of an array, or of the containers that hold arrays, that cannot be written to."""
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.flags.writeable = False
+        return value
+    if type(value) is dict:
+        return {key: _read_only(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_read_only, value))
+    return value
+
+
+def _stored_apart(value, arrays):
+    """`value` with a number for each array in its containers, which go to the list `arrays`."""
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"__stored__": len(arrays) - 1}
+    if isinstance(value, dict):
+        return {key: _stored_apart(item, arrays) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_stored_apart(item, arrays) for item in value]
+    return value
+
+
+def _put_back(value, stored):
+    """The inverse of `_stored_apart`; takes the arrays out of `stored`."""
+    if isinstance(value, list):
+        return [_put_back(item, stored) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "__stored__" in value:
+        return stored.pop(f"__nested_{value['__stored__']}__")
+    return {key: _put_back(item, stored) for key, item in value.items()}
 
 
 def _check_path(path):

@@ -96,6 +96,34 @@ def test_arrays_are_copies_that_cannot_be_written_to(tmp_path):
         result.curve = given
 
 
+def test_arrays_in_containers_are_read_only_copies_too():
+    given = np.ones(2)
+    result = measured(rates={"a": [given]}, notes=(given, {"b": given}))
+    given[0] = 7
+    for array in (result.rates["a"][0], result.notes[0], result.notes[1]["b"]):
+        assert array[0] == 1
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 5
+
+
+def test_arrays_in_containers_are_stored_in_binary(tmp_path):
+    path, array = tmp_path / "r.npz", np.random.default_rng(0).normal(size=1000)
+    measured(rates={"a": array, "b": [array + 1]}).save(path)
+    with np.load(path) as file:
+        assert "__array__" not in str(file["__others__"])
+    loaded = Measured.load(path)
+    np.testing.assert_array_equal(loaded.rates["a"], array, strict=True)
+    np.testing.assert_array_equal(loaded.rates["b"][0], array + 1, strict=True)
+
+
+def test_a_file_with_nested_arrays_in_text_can_still_be_read(tmp_path):
+    before = measured()
+    others = {name: to_json(getattr(before, name)) for name in ("label", "count", "rates", "best")}
+    others["notes"] = to_json([np.arange(3)])
+    np.savez(tmp_path / "r.npz", __others__=np.array(json.dumps(others)), curve=before.curve)
+    np.testing.assert_array_equal(Measured.load(tmp_path / "r.npz").notes[0], [0, 1, 2])
+
+
 def test_the_json_file_is_standard_json(tmp_path):
     measured().save(tmp_path / "r.json")
 
