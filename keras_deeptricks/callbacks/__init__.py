@@ -8,6 +8,7 @@ from keras_deeptricks.callbacks.hyperparameter_log import HyperparameterLog
 from keras_deeptricks.callbacks.one_cycle import OneCycle
 from keras_deeptricks.callbacks.performance_scheduling import PerformanceScheduling
 from keras_deeptricks.callbacks.schedule import Schedule
+from keras_deeptricks.callbacks.snapshot_ensemble import SnapshotEnsemble
 
 __all__ = [
     "BackupAndRestore",
@@ -18,4 +19,5 @@ __all__ = [
     "OneCycle",
     "PerformanceScheduling",
     "Schedule",
+    "SnapshotEnsemble",
 ]

@@ -238,6 +238,14 @@ ROWS = [
         momentum=[[], 0.9],
         total_steps=[0, 1.5],
     ),
+    row(
+        kdt.callbacks.SnapshotEnsemble,
+        {"cycles": 2, "initial_learning_rate": 0.01},
+        cycles=BAD_STEPS,
+        initial_learning_rate=["much", NAN, INF, 0, -1],
+        folder=[3, ""],
+        total_steps=[0, 1.5],
+    ),
     # A folder of this process alone; it is gone when a training has ended.
     row(
         kdt.callbacks.BackupAndRestore,
