@@ -43,6 +43,17 @@ def random_order_preserved():
         torch.set_rng_state(state)
 
 
+def added_losses_dropped():
+    """While it lasts, losses that layers add in `call` are not kept on them.
+
+    In a compiled function they would be symbols, which the layer's owner finds there later. On
+    JAX a model runs in such a scope anyway, and one inside it would hide the weights.
+    """
+    if keras.config.backend() == "jax":
+        return contextlib.nullcontext()
+    return keras.StatelessScope()
+
+
 def steps_per_execution_for(steps_per_epoch):
     """How many steps a compiled call should run: 16, or fewer for a short epoch.
 

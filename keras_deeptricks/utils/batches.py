@@ -57,9 +57,19 @@ def ensure_built(model, x):
     if model.built:
         return
     before = [(v, np.array(ops.convert_to_numpy(v))) for v in model.variables]
-    model(keras.tree.map_structure(ops.convert_to_tensor, first_inputs(x)), training=False)
+    inputs = keras.tree.map_structure(ops.convert_to_tensor, first_inputs(x))
+    if isinstance(model, keras.Sequential):
+        # Called on a batch it would be bound to its number of rows.
+        inputs = keras.tree.map_structure(
+            lambda t: keras.KerasTensor((None, *t.shape[1:]), dtype=_dtype(t)), inputs
+        )
+    model(inputs, training=False)
     for variable, value in before:
         variable.assign(value)
+
+
+def _dtype(tensor):
+    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 def _is_dataset(value):

@@ -71,6 +71,14 @@ def check_has_graph(model):
     )
 
 
+def graph_of(model):
+    """A plain Functional model over the tensors and layers of one that `has_graph`.
+
+    Cloning a compiled model itself would compile the clone, with a new optimizer.
+    """
+    return keras.Model(*_ends(model), name=model.name)
+
+
 def _calls_its_graph(model):
     if isinstance(model, keras.Sequential):
         return type(model).call is keras.Sequential.call
@@ -79,11 +87,8 @@ def _calls_its_graph(model):
 
 
 def _rewrite(model, replacements):
-    # A fresh Functional model over the same tensors: cloning a compiled model would compile the
-    # clone, with a new optimizer.
-    graph = keras.Model(*_ends(model), name=model.name)
     return keras.models.clone_model(
-        graph, clone_function=replacements.of, call_function=_call_or_pass
+        graph_of(model), clone_function=replacements.of, call_function=_call_or_pass
     )
 
 
