@@ -81,7 +81,7 @@ def _in_chunks(ensemble, x, y, sample_weight, batch_size, verbose, steps):
 
 def told_task(ensemble, samples, task):
     """The task of each output, from what the members and the ensemble tell of themselves."""
-    activation = getattr(ensemble.activation, "__name__", None)
+    activation = ensemble.activation
     outputs = keras.tree.map_structure(lambda array: array[0], samples)
     found = prediction_task(ensemble.members[0], outputs, task, activation)
     if task != "auto" or not ensemble.compiled:

@@ -1,6 +1,7 @@
 """Plans the passes over a model: what is cut where, how many rows and passes go together."""
 
 import itertools
+import warnings
 
 import keras
 import numpy as np
@@ -45,7 +46,7 @@ class PassRunner:
         self._task, self.chunk_size = task, chunk_size
         self.activation = None if activation is None else keras.activations.get(activation)
         self._compiled = {}
-        self._is_prepared = False
+        self._is_prepared = self._has_warned = False
         self._one_pass_at_a_time = self._is_searched = False
         self._layers = StochasticLayers(model, more)
         if model.built or isinstance(model, keras.Sequential):
@@ -76,8 +77,8 @@ class PassRunner:
         if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
             outputs = outputs[0]
         outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
-        name = getattr(self.activation, "__name__", None)
-        tasks = keras.tree.flatten(prediction_task(self.model, outputs, self._task, name))
+        tasks = prediction_task(self.model, outputs, self._task, self.activation)
+        tasks = keras.tree.flatten(tasks)
         shapes = [leaf.shape[1:] for leaf in keras.tree.flatten(outputs)]
         return ModelOutputs(outputs, getattr(self.model, "output_names", None), tasks, shapes)
 
@@ -194,6 +195,7 @@ class PassRunner:
             return self._call(
                 plan, inputs, outputs, first_row, seed, first_pass, count, group_count
             )
+        self._warn_of_silent_layers()
         if group_count is None:
             return [[part[:rows] for part in parts] for parts in found]
         return [samples[:, :rows] for samples in found]
@@ -207,6 +209,8 @@ class PassRunner:
             tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves),
             # On JAX a compiled function takes weights in two lists, trained and frozen.
             tuple(variable.trainable for variable in self.model.variables),
+            self._layers.strengths,
+            *self._compilation(),
         )
         if key not in self._compiled:
             passes = StochasticPasses(
@@ -219,13 +223,29 @@ class PassRunner:
                 self.activation,
                 group_count,
             )
-            compiled = getattr(self.model, "compiled", False)
-            passes.compile(
-                jit_compile=self.model.jit_compile if compiled else "auto",
-                run_eagerly=self.model.run_eagerly if compiled else False,
-            )
+            jit_compile, run_eagerly = self._compilation()
+            passes.compile(jit_compile=jit_compile, run_eagerly=run_eagerly)
             self._compiled[key] = passes
         return self._compiled[key]
+
+    def _compilation(self):
+        """Whether and how the model compiles its own steps."""
+        if not getattr(self.model, "compiled", False):
+            return "auto", False
+        return self.model.jit_compile, self.model.run_eagerly
+
+    def _warn_of_silent_layers(self):
+        silent = self._layers.silent()
+        if self._has_warned or not silent:
+            return
+        self._has_warned = True
+        names = ", ".join(f"'{layer.name}'" for layer in silent)
+        warnings.warn(
+            f"The passes have drawn nothing from {names}: the model calls such a layer only in "
+            "training, or not at all. If a layer of yours asks for `training` before it calls "
+            "dropout, name its class: stochastic=[TheLayerClass].",
+            stacklevel=5,
+        )
 
     def _check_layers(self):
         if not self._layers:

@@ -30,7 +30,8 @@ def prediction_task(model, outputs=None, task="auto", activation=None):
         outputs: Example outputs as arrays, in the model's structure, or None.
         task: `"auto"`, a task for all outputs, or a structure of them. `"multilabel"` is another
             word for `"binary"`.
-        activation: Name of an activation that is applied to the outputs afterwards, or None.
+        activation: Name of an activation, or a function, that is applied to the outputs
+            afterwards, or None.
 
     Returns:
         A string, or for several outputs the structure of the outputs with strings.
@@ -48,9 +49,10 @@ def prediction_task(model, outputs=None, task="auto", activation=None):
     losses = _losses(model, structure, count)
     arrays = keras.tree.flatten(outputs) if outputs is not None else [None] * count
     found = [
-        _TASK_OF_ACTIVATION.get(activation)
+        _TASK_OF_ACTIVATION.get(getattr(activation, "__name__", activation))
         or _task_of_layer(layer)
         or _task_of_loss(loss, activation)
+        or _task_without_probabilities(layer, activation)
         or _task_of_values(values)
         for layer, loss, values in zip(layers, losses, arrays, strict=True)
     ]
@@ -97,6 +99,12 @@ def _task_of_layer(layer):
     return _TASK_OF_ACTIVATION.get(getattr(activation, "__name__", None))
 
 
+def _task_without_probabilities(layer, activation):
+    """A regression, where the last layer's activation is known to give no probabilities."""
+    name = getattr(getattr(layer, "activation", None), "__name__", None)
+    return "regression" if activation is None and name == "linear" else None
+
+
 def _losses(model, structure, count):
     loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
     if isinstance(loss, dict):
@@ -113,14 +121,16 @@ def _task_of_loss(loss, activation):
     task = _TASK_OF_LOSS.get(str(name).replace("_", "").lower())
     if task is None or not _expects_logits(loss):
         return task
-    if activation is None:
-        activations = {value: key for key, value in _TASK_OF_ACTIVATION.items()}
-        warnings.warn(
-            "The model gives logits (its loss says from_logits=True), whose mean is no "
-            f"probability. Pass activation='{activations[task]}' to turn them into probabilities "
-            "before they are averaged.",
-            stacklevel=2,
-        )
+    if activation is not None:
+        # Only the values show what it makes of the logits.
+        return None
+    activations = {value: key for key, value in _TASK_OF_ACTIVATION.items()}
+    warnings.warn(
+        "The model gives logits (its loss says from_logits=True), whose mean is no "
+        f"probability. Pass activation='{activations[task]}' to turn them into probabilities "
+        "before they are averaged.",
+        stacklevel=2,
+    )
     return "regression"
 
 

@@ -14,7 +14,7 @@ from keras_deeptricks.utils.layer_walk import walk_layers
 
 def _dropout(layer, draw, inputs):
     shape = _noise_shape(inputs, layer.noise_shape)
-    return _drop(draw, inputs, layer.rate, shape)
+    return _drop(draw, inputs, layer.rate, shape, _is_shared(layer.noise_shape))
 
 
 def _spatial_dropout(layer, draw, inputs):
@@ -29,7 +29,8 @@ def _alpha_dropout(layer, draw, inputs):
     if layer.rate == 0:
         return inputs
     rate = layer.rate
-    kept = draw.keep(_noise_shape(inputs, layer.noise_shape), rate)
+    shape = _noise_shape(inputs, layer.noise_shape)
+    kept = draw.keep(shape, rate, _is_shared(layer.noise_shape))
     # Klambauer et al., 2017, section 2: SELU's saturation value, and the affine map that restores
     # mean and variance.
     saturation = -1.6732632423543772 * 1.0507009873554805
@@ -69,7 +70,10 @@ _REGULARIZERS = (
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
 )
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 _ABSENT = object()
+# One at a time may replace the layers' calls and put them back.
+_LOCK = threading.RLock()
 # They keep statistics, which `training=True` around them would change.
 _NORMALIZERS = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
 
@@ -84,7 +88,10 @@ class StochasticLayers:
 
     def __init__(self, model, more=()):
         self.by_hash, self.by_generator, normalizers = [], [], []
+        idle = _idle_dropout(model)
         for layer in walk_layers(model):
+            if id(layer) in idle:
+                continue
             if type(layer).call in _BY_CALL:
                 self.by_hash.append(layer)
             elif _is_stochastic(layer, more):
@@ -98,6 +105,7 @@ class StochasticLayers:
         ]
         self.ids = {id(layer) for layer in self.by_hash + self.by_generator}
         self._local = threading.local()
+        self._drawn = set()
 
     def __bool__(self):
         return bool(self.ids)
@@ -123,20 +131,32 @@ class StochasticLayers:
         for layer in self.normalizers:
             patches.append((layer, "call", self._with_training(layer.call, False)))
         undo = []
-        try:
-            for owner, name, value in patches:
-                undo.append((owner, name, vars(owner).get(name, _ABSENT)))
-                # Past Keras' tracking, which would take the value for a part of the layer.
-                object.__setattr__(owner, name, value)
-            self._local.noise, self._local.calls = noise, {}
-            yield
-        finally:
-            self._local.noise = None
-            for owner, name, value in reversed(undo):
-                if value is _ABSENT:
-                    vars(owner).pop(name, None)
-                else:
+        with _LOCK:
+            try:
+                for owner, name, value in patches:
+                    undo.append((owner, name, vars(owner).get(name, _ABSENT)))
+                    # Past Keras' tracking, which would take the value for a part of the layer.
                     object.__setattr__(owner, name, value)
+                self._local.noise, self._local.calls = noise, {}
+                yield
+                self._drawn.update(self._local.calls)
+            finally:
+                self._local.noise = None
+                for owner, name, value in reversed(undo):
+                    if value is _ABSENT:
+                        vars(owner).pop(name, None)
+                    else:
+                        object.__setattr__(owner, name, value)
+
+    @property
+    def strengths(self):
+        """The rates of all layers, which a compiled pass has for constants."""
+        return tuple(_strengths(layer) for layer in self.by_hash + self.by_generator)
+
+    def silent(self):
+        """The layers with a rate above 0 that have drawn nothing in the passes so far."""
+        layers = enumerate(self.by_hash + self.by_generator)
+        return [x for stream, x in layers if any(_strengths(x)) and stream not in self._drawn]
 
     def draw(self, stream):
         """The noise for this call of a layer, or None outside a pass of this thread.
@@ -176,8 +196,8 @@ class _Draw:
     def __init__(self, noise, stream):
         self.noise, self.stream = noise, stream
 
-    def keep(self, shape, rate):
-        return self.noise.keep(shape, rate, self.stream)
+    def keep(self, shape, rate, shared):
+        return self.noise.keep(shape, rate, self.stream, shared)
 
     def normal(self, shape):
         return self.noise.normal(shape, self.stream)
@@ -201,6 +221,20 @@ class _KeySource(keras.random.SeedGenerator):
 def _takes_training(function):
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _idle_dropout(model):
+    """The ids of the Dropout layers that attention layers hold also where they drop nothing."""
+    attention = [layer for layer in walk_layers(model) if isinstance(layer, _ATTENTION)]
+    inside = [inner for layer in attention for inner in walk_layers(layer)]
+    return {id(x) for x in inside if isinstance(x, keras.layers.Dropout) and x.rate == 0}
+
+
+def _strengths(layer):
+    """How strong the noise of a layer is, by each of its arguments."""
+    owners = [layer, getattr(layer, "cell", None)]
+    names = ("rate", "stddev", "dropout", "recurrent_dropout")
+    return tuple(_rate(owner, name) for owner in owners for name in names)
 
 
 def _is_stochastic(layer, more):
@@ -236,10 +270,15 @@ def _noise_shape(inputs, noise_shape):
     return [1 if given == 1 else size for given, size in zip(noise_shape, shape, strict=True)]
 
 
-def _drop(draw, inputs, rate, shape):
+def _is_shared(noise_shape):
+    """Whether all rows have one mask."""
+    return noise_shape is not None and noise_shape[0] == 1
+
+
+def _drop(draw, inputs, rate, shape, shared=False):
     """Inverted dropout. Chosen, not multiplied: a dropped NaN or infinity is gone."""
     if rate == 0:
         return inputs
     if rate == 1:
         return ops.zeros_like(inputs)
-    return ops.where(draw.keep(shape, rate), inputs * (1.0 / (1.0 - rate)), 0.0)
+    return ops.where(draw.keep(shape, rate, shared), inputs * (1.0 / (1.0 - rate)), 0.0)

@@ -52,20 +52,21 @@ class CounterNoise:
         # another error on its way up.)
         self.misfit = False
 
-    def bits(self, shape, stream):
+    def bits(self, shape, stream, shared=False):
         """32 random bits, as int32, for each entry of a tensor.
 
         Args:
-            shape: The shape, with the rows along the first axis. A first axis of 1 in a longer
-                batch gives all rows of a pass the same numbers (then of length 1 or `batch`). One
-                that is a multiple of the batch is taken for rows with another axis merged into it.
+            shape: The shape, with the rows along the first axis. A first axis that is a multiple
+                of the batch is taken for rows with another axis merged into it.
             stream: A whole number; streams are independent.
+            shared: Whether all rows of a pass have the same numbers, as also where the first axis
+                is 1 in a longer batch. The first axis is then 1 or `batch` long.
 
         Raises:
             RowsDoNotFit: the first axis holds no rows.
         """
         first, *others = shape
-        shared = isinstance(first, int) and first == 1 and self.batch > 1
+        shared = shared or (isinstance(first, int) and first == 1 and self.batch > 1)
         keys = self.row_keys
         if shared:
             keys = self.pass_keys[:1] if self.one_pass else self.pass_keys
@@ -86,11 +87,11 @@ class CounterNoise:
         unit_keys = mix(ops.arange(units, dtype="int32") * _signed(_GOLDEN) + stream_key(stream))
         return ops.reshape(mix(ops.expand_dims(keys, 1) + unit_keys), shape)
 
-    def keep(self, shape, rate, stream):
+    def keep(self, shape, rate, stream, shared=False):
         """True with probability 1 − `rate` (to within 2⁻³²), of the shape as in `bits`."""
         # The sign is dropped: the threshold has to be a positive int32.
         threshold = round(rate * 2**31)
-        return ops.bitwise_and(self.bits(shape, stream), 2**31 - 1) >= threshold
+        return ops.bitwise_and(self.bits(shape, stream, shared), 2**31 - 1) >= threshold
 
     def normal(self, shape, stream):
         """Standard normal numbers in float32, at most 5.3 deviations from zero."""

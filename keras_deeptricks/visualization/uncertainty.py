@@ -95,7 +95,7 @@ def plot_reliability(evaluation, ax=None):
         ax.plot(level[filled], observed[filled], color=_MODEL, linewidth=1)
         # At least the size of a point, or bins of few rows could not be seen.
         sizes = np.maximum(_LARGEST_MARK * share[filled], 9)
-        marks = {"color": _MODEL, "alpha": 0.6, "linewidths": 0, "zorder": 3}
+        marks = {"color": _MODEL, "alpha": 0.6, "linewidths": 0, "zorder": 3, "clip_on": False}
         ax.scatter(level[filled], observed[filled], sizes, label="bins, by their share", **marks)
         words = {
             "binary": ("predicted probability", "frequency"),

@@ -1,6 +1,8 @@
 """Monte-Carlo passes over every kind of stochastic layer, model, input and output."""
 
 import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -108,6 +110,13 @@ def test_a_mask_for_all_rows(chunk_size):
     found = samples_of(model, np.ones((5, 64)), 12, chunk_size=chunk_size)
     np.testing.assert_array_equal(found, np.repeat(found[:, :1], 5, axis=1))
     assert len(np.unique(found[:, 0], axis=0)) == 12
+
+
+def test_a_mask_for_all_rows_with_rows_computed_one_by_one():
+    model = alone(layers.Dropout(0.5, noise_shape=(1, 20)), 20)
+    found = samples_of(model, np.ones((6, 20)), samples=1, chunk_size=1)[0]
+    assert (found == found[0]).all()
+    assert set(found.ravel()) == {0, 2}
 
 
 def test_dropped_values_are_gone():
@@ -491,3 +500,65 @@ def test_other_precisions(policy, rounding):
     # The same masks. A dozen roundings of numbers of about 1.
     np.testing.assert_allclose(found, expected, atol=12 * rounding)
     assert found.std(axis=0).min() > 0
+
+
+# What is told of a model.
+
+
+class OnlyInTraining(layers.Layer):
+    """Asks for `training` itself, so that its dropout is not called in inference mode."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.drop = layers.Dropout(0.5)
+
+    def call(self, inputs, training=False):
+        return self.drop(inputs, training=True) if training else inputs
+
+
+def test_a_layer_that_is_never_called_gives_a_warning():
+    model = alone(OnlyInTraining(), 4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert predict(model, np.ones((3, 4))).std.max() == 0
+    (told,) = [str(w.message) for w in caught if w.category is UserWarning]
+    assert "drawn nothing from 'dropout" in told
+    assert "stochastic=[" in told
+    assert predict(model, np.ones((3, 4)), stochastic=[OnlyInTraining]).std.min() > 0
+
+
+def test_attention_that_drops_nothing_is_not_stochastic():
+    inputs = keras.Input((5, 4))
+    outputs = layers.MultiHeadAttention(2, 2, dropout=0.0)(inputs, inputs)
+    with pytest.raises(ValueError, match="no stochastic layer"):
+        MonteCarlo(keras.Model(inputs, outputs))
+
+
+def test_outputs_of_a_linear_layer_are_a_regression_whatever_their_sum():
+    half = keras.initializers.Constant(0.5)
+    last = layers.Dense(2, kernel_initializer="zeros", bias_initializer=half)
+    model = keras.Sequential([keras.Input((3,)), layers.Dropout(0.5), last])
+    assert predict(model, np.ones((4, 3))).task == "regression"
+
+
+def test_a_rate_that_is_changed_is_noticed():
+    layer = layers.Dropout(0.5)
+    passes = MonteCarlo(alone(layer, 50), samples=20, seed=1)
+    assert passes.predict(np.ones((4, 50)), verbose=0).std.min() > 0
+    layer.rate = 0.0
+    assert passes.predict(np.ones((4, 50)), verbose=0).std.max() == 0
+
+
+@pytest.mark.skipif(
+    keras.config.backend() == "jax", reason="JAX takes the weights away during a call, as in Keras"
+)
+def test_two_runs_at_once_leave_the_layers_as_they_were():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.Dropout(0.5)])
+    x = data(40, 6)
+    alone_results = [predict(model, x, samples=50, seed=seed).mean for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(predict, model, x, samples=50, seed=seed) for seed in (1, 2)]
+        together = [w.result().mean for w in waiting]
+    for expected, found in zip(alone_results, together, strict=True):
+        assert np.array_equal(expected, found)
+    assert not any("call" in vars(layer) for layer in walk_layers(model))
