@@ -1,6 +1,7 @@
 """Plans the passes over a model: what is cut where, how many rows and passes go together."""
 
 import itertools
+import math
 import warnings
 
 import keras
@@ -14,6 +15,7 @@ from keras_deeptricks.utils.batches import ensure_built, first_inputs, is_arrays
 from keras_deeptricks.utils.counter_noise import CounterNoise, seed_words
 from keras_deeptricks.utils.graph_split import GraphSplit
 from keras_deeptricks.utils.layer_walk import walk_layers
+from keras_deeptricks.utils.patching import patched
 from keras_deeptricks.utils.rewriting import has_graph
 from keras_deeptricks.utils.row_chunks import row_chunks
 from keras_deeptricks.utils.sample_moments import merged_moments
@@ -153,9 +155,9 @@ class PassRunner:
             self._is_searched = all(id(layer) in shown for layer in self._layers.by_hash)
             fixed_rows = split.row_count
         else:
-            # No graph tells the size of the tensors inside; dense and convolutional ones are
-            # seldom wider than this.
-            sizes = (64 * _row_size(example), 64 * _row_size(example))
+            # No graph tells the size of the tensors inside.
+            largest = self._largest_tensor(example)
+            sizes = (largest, largest)
         self._at_once = max(1, min(_RANDOM_ENTRIES // sizes[1], 4 * _MAXIMAL_CHUNK))
         if fixed_rows is not None:
             self.chunk_size = fixed_rows
@@ -165,6 +167,28 @@ class PassRunner:
             self.chunk_size = self.chunk_size or 2 ** max(0, largest.bit_length() - 1)
         self._fixed_rows = fixed_rows
         self._is_prepared = True
+
+    def _largest_tensor(self, example):
+        """Entries per row of the largest tensor that a layer makes or takes, tried on two rows."""
+        sizes = [_row_size(example)]
+
+        def watched(layer):
+            original = layer.call
+
+            def call(*args, **kwargs):
+                outputs = original(*args, **kwargs)
+                sizes.extend(
+                    math.prod(leaf.shape) // 2
+                    for leaf in keras.tree.flatten(outputs)
+                    if keras.ops.is_tensor(leaf)
+                )
+                return outputs
+
+            return layer, "call", call
+
+        with patched([watched(layer) for layer in walk_layers(self.model)]):
+            self._called(example, 2)
+        return max(sizes)
 
     def _plan(self, inputs, passes):
         """How many rows a compiled call has, and how many passes it computes at once."""

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_deeptricks.layers.mc_dropout import MCAlphaDropout, MCDropout
 from keras_deeptricks.utils.layer_walk import walk_layers
+from keras_deeptricks.utils.patching import patched
 
 
 def _dropout(layer, draw, inputs):
@@ -71,7 +72,6 @@ _REGULARIZERS = (
     keras.layers.GaussianNoise,
 )
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-_ABSENT = object()
 # One at a time may replace the layers' calls and put them back.
 _LOCK = threading.RLock()
 # They keep statistics, which `training=True` around them would change.
@@ -130,23 +130,13 @@ class StochasticLayers:
                 patches.append((layer, "call", self._with_training(layer.call, True)))
         for layer in self.normalizers:
             patches.append((layer, "call", self._with_training(layer.call, False)))
-        undo = []
-        with _LOCK:
+        with _LOCK, patched(patches):
+            self._local.noise, self._local.calls = noise, {}
             try:
-                for owner, name, value in patches:
-                    undo.append((owner, name, vars(owner).get(name, _ABSENT)))
-                    # Past Keras' tracking, which would take the value for a part of the layer.
-                    object.__setattr__(owner, name, value)
-                self._local.noise, self._local.calls = noise, {}
                 yield
                 self._drawn.update(self._local.calls)
             finally:
                 self._local.noise = None
-                for owner, name, value in reversed(undo):
-                    if value is _ABSENT:
-                        vars(owner).pop(name, None)
-                    else:
-                        object.__setattr__(owner, name, value)
 
     @property
     def strengths(self):
