@@ -1,11 +1,17 @@
 """What acts on whole models."""
 
+import importlib
+
+# Imported at once: the function hides the module of its name, and a saved ensemble is found.
 from keras_deeptricks.models.average_weights import average_weights
 from keras_deeptricks.models.ensemble import Ensemble
 from keras_deeptricks.models.freezing import freeze, unfreeze
-from keras_deeptricks.models.monte_carlo import MonteCarlo
-from keras_deeptricks.models.monte_carlo_evaluation import MonteCarloEvaluation
-from keras_deeptricks.models.monte_carlo_prediction import MonteCarloPrediction
+
+_LAZY = {
+    "MonteCarlo": "monte_carlo",
+    "MonteCarloEvaluation": "monte_carlo_evaluation",
+    "MonteCarloPrediction": "monte_carlo_prediction",
+}
 
 __all__ = [
     "Ensemble",
@@ -16,3 +22,13 @@ __all__ = [
     "freeze",
     "unfreeze",
 ]
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted([*globals(), *_LAZY])

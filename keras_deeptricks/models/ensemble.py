@@ -3,13 +3,6 @@
 import keras
 from keras import ops
 
-from keras_deeptricks.models.member_samples import (
-    evaluation_of,
-    member_samples,
-    member_samples_and_targets,
-    prediction_of,
-    told_task,
-)
 from keras_deeptricks.models.member_specs import check_same_specs
 from keras_deeptricks.models.members import check_member_weights, check_sources, read_member
 
@@ -142,6 +135,9 @@ class Ensemble(keras.Model):
         Raises:
             ValueError: The members have unequal weights, for which samples cannot stand.
         """
+        # Here and below: the results' classes are not loaded before they are asked for.
+        from keras_deeptricks.models.member_samples import member_samples, prediction_of, told_task
+
         self._refuse_weights()
         samples = member_samples(self, x, batch_size, verbose, steps)
         task = told_task(self, samples, task)
@@ -183,6 +179,12 @@ class Ensemble(keras.Model):
         Raises:
             ValueError: There are no targets, they do not fit, or the members' weights are unequal.
         """
+        from keras_deeptricks.models.member_samples import (
+            evaluation_of,
+            member_samples_and_targets,
+            told_task,
+        )
+
         self._refuse_weights()
         samples, targets, weights = member_samples_and_targets(
             self, x, y, sample_weight, batch_size, verbose, steps
