@@ -43,6 +43,21 @@ def argument_parser(description):
     return parser
 
 
+def training_settings(options):
+    """The arguments of a recipe that the command line and the data set decide."""
+    settings = dict(_SETTINGS[options.dataset])
+    settings["epochs"] = options.epochs or (2 if options.quick else settings["epochs"])
+    if options.hidden_units:
+        settings["hidden_units"] = tuple(options.hidden_units)
+    names = ("batch_size", "learning_rate", "precision", "verbose")
+    return {**settings, **{name: getattr(options, name) for name in names}}
+
+
+def row_limit(options):
+    """How many training rows to use, or None for all."""
+    return 2000 if options.quick else None
+
+
 def run_recipe(recipe, train, options, **network_options):
     """Trains a recipe on a data set for each seed, prints a table, saves model and picture.
 
@@ -57,26 +72,18 @@ def run_recipe(recipe, train, options, **network_options):
     """
     import keras_deeptricks as kdt
 
-    settings = dict(_SETTINGS[options.dataset])
-    epochs = options.epochs or (2 if options.quick else settings["epochs"])
-    settings["epochs"] = epochs
-    if options.hidden_units:
-        settings["hidden_units"] = tuple(options.hidden_units)
+    settings = training_settings(options)
     folder = options.output or pathlib.Path("runs") / f"{recipe}-{options.dataset}"
     runs, rows = [], []
     for seed in range(options.seed, options.seed + options.seeds):
         data = kdt.datasets.load(options.dataset, seed=seed)
-        limit = 2000 if options.quick else None
+        limit = row_limit(options)
         started = time.perf_counter()
         run = train(
             data.x_train[:limit],
             data.y_train[:limit],
             validation_data=data.validation_data,
-            batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-            precision=options.precision,
             seed=seed,
-            verbose=options.verbose,
             **{**settings, **network_options},
         )
         rows.append(_row(run, data, seed, time.perf_counter() - started))

@@ -26,11 +26,7 @@ import keras_deeptricks as kdt
 from keras_deeptricks import cli
 from keras_deeptricks.models.monte_carlo_evaluation import evaluate_prediction
 
-SETTINGS = {
-    "digits": {"epochs": 20},
-    "fashion_mnist": {"epochs": 20},
-    "diabetes": {"epochs": 40, "hidden_units": (32, 16), "l2": 1e-3},
-}
+DATASETS = ("digits", "fashion_mnist", "diabetes")
 CLOTHES = [
     "T-shirt",
     "trousers",
@@ -62,8 +58,8 @@ def main(arguments=None):
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--samples", type=int, help="random passes; by default 100, --quick: 20")
     options = parser.parse_args(arguments)
-    if options.dataset not in SETTINGS:
-        parser.error(f"argument --dataset: choose from {', '.join(SETTINGS)}")
+    if options.dataset not in DATASETS:
+        parser.error(f"argument --dataset: choose from {', '.join(DATASETS)}")
     if not 0 < options.dropout < 1:
         parser.error("argument --dropout: must be above 0 and below 1")
     options.samples = options.samples or (20 if options.quick else 100)
@@ -87,22 +83,14 @@ def main(arguments=None):
 
 def train(data, options, seed):
     """A network with dropout, trained by the default recipe; the test rows have no part in it."""
-    settings = dict(SETTINGS[options.dataset])
-    settings["epochs"] = options.epochs or (2 if options.quick else settings["epochs"])
-    if options.hidden_units:
-        settings["hidden_units"] = tuple(options.hidden_units)
-    limit = 2000 if options.quick else None
+    limit = cli.row_limit(options)
     return kdt.recipes.train_default(
         data.x_train[:limit],
         data.y_train[:limit],
         validation_data=data.validation_data,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        precision=options.precision,
         dropout=options.dropout,
         seed=seed,
-        verbose=options.verbose,
-        **settings,
+        **cli.training_settings(options),
     )
 
 

@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_deeptricks.models.freezing import check_freezable, set_trainable
+from keras_deeptricks.models.freezing import set_trainable
 from keras_deeptricks.optimizers.partial_training import enable_partial_training
-from keras_deeptricks.utils.checks import check_integer
+from keras_deeptricks.utils.checks import check_built, check_integer
 from keras_deeptricks.utils.selection import select_layers
 from keras_deeptricks.utils.trainable_flags import trainable_if_unfrozen
 
@@ -63,7 +63,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.begun = False
-        check_freezable(self.model)
+        check_built("model", self.model)
         for layers in self.schedule.values():
             select_layers(self.model, layers)  # a wrong name is an error now, not epochs later
         # Here, for `BackupAndRestore` loads the slots of all layers before the first epoch.

@@ -5,6 +5,7 @@ import warnings
 import keras
 
 from keras_deeptricks.optimizers.partial_training import enable_partial_training
+from keras_deeptricks.utils.checks import check_built
 from keras_deeptricks.utils.compiled_step import rebuild_train_function, unwrap_optimizer
 from keras_deeptricks.utils.layer_walk import walk_layers
 from keras_deeptricks.utils.selection import select_layers
@@ -95,17 +96,6 @@ def unfreeze(model, layers):
     return _named(model, layers, True)
 
 
-def check_freezable(model):
-    """Raises a clear error unless layers of `model` can be frozen."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}.")
-    if not model.built:
-        raise ValueError(
-            f"`model` must be built, for its weights to exist. '{model.name}' is not: call it on a "
-            "batch first."
-        )
-
-
 def set_trainable(model, layers, trainable):
     """Freezes or unfreezes `layers`, which are layers of `model`.
 
@@ -142,7 +132,7 @@ def set_trainable(model, layers, trainable):
 
 
 def _named(model, layers, trainable):
-    check_freezable(model)
+    check_built("model", model)
     chosen = select_layers(model, layers)
     names = [layer.name for layer in chosen]
     if not set_trainable(model, chosen, trainable):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_deeptricks.utils.checks import check_number
+from keras_deeptricks.utils.checks import check_built, check_number
 from keras_deeptricks.utils.layer_walk import walk_layers
 
 _WEIGHTS = ".weights.h5"
@@ -47,17 +47,6 @@ def check_sources(models, model=None):
             "weights has no layers. Pass it, or save whole models (.keras). Received: model=None."
         )
     return sources
-
-
-def check_built(name, model):
-    """Raises a clear error unless `model` is a `keras.Model` that is built."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`{name}` must be a keras.Model. Received: {name}={model!r}.")
-    if not model.built:
-        raise ValueError(
-            f"`{name}` must be built, for its weights to exist. '{model.name}' is not: call it on "
-            "a batch first."
-        )
 
 
 def read_member(source, model=None):

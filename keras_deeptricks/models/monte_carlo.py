@@ -6,6 +6,7 @@ import numpy as np
 from keras_deeptricks.models.monte_carlo_run import MonteCarloRun
 from keras_deeptricks.models.pass_runner import PassRunner
 from keras_deeptricks.utils.checks import check_flag, check_integer, check_number
+from keras_deeptricks.utils.sample_summary import check_levels
 
 
 class MonteCarlo:
@@ -138,7 +139,7 @@ class MonteCarlo:
             TypeError: An argument is of the wrong type.
             ValueError: An argument is out of its range, or the data is empty or endless.
         """
-        levels = _check_levels(quantiles)
+        levels = None if quantiles is None else check_levels(quantiles)
         keep_samples = check_flag("keep_samples", keep_samples)
         tau = self.tau if tau is None else _check_tau(tau)
         run = self._start(verbose, tau, keep_samples, levels)
@@ -202,15 +203,6 @@ class MonteCarlo:
 
 def _check_tau(tau):
     return None if tau is None else check_number("tau", tau, above=0)
-
-
-def _check_levels(quantiles):
-    if quantiles is None:
-        return None
-    values = quantiles if isinstance(quantiles, (list, tuple, np.ndarray)) else [quantiles]
-    if len(values) == 0:
-        raise ValueError("`quantiles` must name at least one probability. Received: none.")
-    return tuple(check_number("quantiles", float(v), minimum=0, maximum=1) for v in values)
 
 
 def _check_classes(stochastic):

@@ -14,7 +14,7 @@ from keras_deeptricks.utils.output_structure import (
 )
 from keras_deeptricks.utils.probabilistic_scores import TASKS, check_probabilities, entropy
 from keras_deeptricks.utils.results import Result
-from keras_deeptricks.utils.sample_summary import sample_summary
+from keras_deeptricks.utils.sample_summary import check_levels, sample_summary
 
 # Fields that have the structure of the model's outputs.
 _PER_OUTPUT = ("mean", "std", "expected_entropy", "tau", "quantiles", "samples")
@@ -95,7 +95,7 @@ class MonteCarloPrediction(Result):
         object.__setattr__(self, "task", task)
         object.__setattr__(self, "passes", check_integer("passes", self.passes, minimum=1))
         if self.quantile_levels is not None:
-            object.__setattr__(self, "quantile_levels", _check_levels(self.quantile_levels))
+            object.__setattr__(self, "quantile_levels", check_levels(self.quantile_levels))
         for name in _PER_OUTPUT:
             # Files have no tuples: as lists they are the same after they were saved.
             value = as_lists(getattr(self, name), task)
@@ -147,7 +147,7 @@ class MonteCarloPrediction(Result):
             ValueError: An argument is out of range, or the samples are none, not finite, of
                 unequal number or no probabilities.
         """
-        levels = None if quantiles is None else _check_levels(quantiles)
+        levels = None if quantiles is None else check_levels(quantiles)
         task, samples = as_lists(task, task), as_lists(samples, task)
         check_structure("samples", samples, task)
         counts = []
@@ -246,11 +246,6 @@ class MonteCarloPrediction(Result):
             f"{text}: {self.expected_entropy.mean():.3g} noise in the data, "
             f"{self.mutual_information.mean():.3g} doubt of the model"
         )
-
-
-def _check_levels(levels):
-    levels = np.ravel(np.asarray(levels, dtype=object)).tolist()
-    return tuple(check_number("quantiles", level, minimum=0, maximum=1) for level in levels)
 
 
 def _check_shape(name, value, shape, words):

@@ -5,9 +5,10 @@ import numpy as np
 
 from keras_deeptricks.models.monte_carlo_evaluation import evaluate_prediction
 from keras_deeptricks.models.monte_carlo_prediction import MonteCarloPrediction
-from keras_deeptricks.utils.probabilistic_scores import align, entropy
+from keras_deeptricks.utils.probabilistic_scores import align
 from keras_deeptricks.utils.regression_density import RegressionDensity
-from keras_deeptricks.utils.sample_moments import merged_moments
+from keras_deeptricks.utils.sample_moments import merged_moments, moments_of
+from keras_deeptricks.utils.sample_summary import quantiles_of, summary_of_moments
 
 
 class MonteCarloRun:
@@ -58,7 +59,7 @@ class MonteCarloRun:
             std=self._joined("std"),
             task=self.outputs.packed(self.outputs.tasks),
             passes=self.passes,
-            expected_entropy=self._joined("entropy"),
+            expected_entropy=self._joined("expected_entropy"),
             tau=None if self.tau is None else self.outputs.packed(taus),
             quantile_levels=self.levels,
             quantiles=None if self.levels is None else self._joined("quantiles", axis=1),
@@ -102,16 +103,16 @@ class MonteCarloRun:
 
     def _predicted(self, arguments):
         if not self.keep_samples and self.levels is None:
-            return [_summary(parts, self.passes) for parts in self.runner.moments(*arguments)]
+            moments = self.runner.moments(*arguments)
+            return [summary_of_moments(parts, self.passes) for parts in moments]
         blocks = list(self.runner.sample_blocks(*arguments))
         samples = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
         return [self._of_samples(*pair) for pair in zip(samples, self.outputs.tasks, strict=True)]
 
     def _of_samples(self, samples, task):
-        found = _summary(_moments(samples, task), self.passes)
+        found = summary_of_moments(moments_of(samples, task), self.passes)
         if self.levels is not None:
-            quantiles = np.quantile(samples.astype("float64"), self.levels, axis=0)
-            found["quantiles"] = quantiles.astype("float32")
+            found["quantiles"] = quantiles_of(samples, self.levels)
         return {**found, "samples": samples} if self.keep_samples else found
 
     def _compared(self, arguments, targets):
@@ -127,14 +128,14 @@ class MonteCarloRun:
         ]
         moments, done = None, 0
         for block in self.runner.sample_blocks(*arguments):
-            found = [_moments(samples, task) for samples, task in zip(block, tasks, strict=True)]
+            found = [moments_of(samples, task) for samples, task in zip(block, tasks, strict=True)]
             count = len(block[0])
             moments = found if moments is None else merged_moments(moments, done, found, count)
             done += count
             for samples, density in zip(block, densities, strict=True):
                 if density is not None:
                     density.update(samples)
-        results = [_summary(parts, self.passes) for parts in moments]
+        results = [summary_of_moments(parts, self.passes) for parts in moments]
         for one, y, density in zip(results, targets, densities, strict=True):
             one["y"] = y
             if density is not None:
@@ -143,26 +144,10 @@ class MonteCarloRun:
 
     def _column(self, index, name, axis=0):
         """One entry of an output, rows of all chunks joined; None where the output has none."""
-        if name not in self.chunks[0][index]:
+        if self.chunks[0][index].get(name) is None:
             return None
         return np.concatenate([chunk[index][name] for chunk in self.chunks], axis=axis)
 
     def _joined(self, name, axis=0):
         columns = [self._column(i, name, axis) for i in range(len(self.outputs.tasks))]
         return self.outputs.packed(columns)
-
-
-def _summary(parts, passes):
-    mean, squares, *entropies = parts
-    found = {"mean": mean, "std": np.sqrt(np.maximum(squares, 0.0) / passes)}
-    if entropies:
-        found["entropy"] = entropies[0]
-    return {name: np.asarray(value, "float32") for name, value in found.items()}
-
-
-def _moments(samples, task):
-    """Mean, sum of squared deviations and mean entropy of samples, (passes, rows, …)."""
-    samples = samples.astype("float64")
-    mean = samples.mean(axis=0)
-    entropies = [] if task == "regression" else [entropy(samples, task).mean(axis=0)]
-    return [mean, np.square(samples - mean).sum(axis=0), *entropies]

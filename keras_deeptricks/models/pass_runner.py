@@ -11,6 +11,7 @@ from keras_deeptricks.models.model_outputs import ModelOutputs
 from keras_deeptricks.models.prediction_task import prediction_task
 from keras_deeptricks.models.stochastic_layers import StochasticLayers
 from keras_deeptricks.models.stochastic_passes import StochasticPasses
+from keras_deeptricks.utils.backend import bring_weights_home
 from keras_deeptricks.utils.batches import ensure_built, first_inputs, is_arrays, row_count
 from keras_deeptricks.utils.counter_noise import CounterNoise, seed_words
 from keras_deeptricks.utils.graph_split import GraphSplit
@@ -60,9 +61,7 @@ class PassRunner:
         Raises:
             ValueError: as `row_chunks`, or the model cannot be run this way.
         """
-        if hasattr(self.model, "jax_state_sync"):
-            # On JAX a `fit` that is under way holds the weights, not the model.
-            self.model.jax_state_sync()
+        bring_weights_home(self.model)
         x, example = _with_example(x)
         ensure_built(self.model, example)
         if not self._is_prepared:

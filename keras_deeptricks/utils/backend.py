@@ -54,6 +54,12 @@ def added_losses_dropped():
     return keras.StatelessScope()
 
 
+def bring_weights_home(model):
+    """Gives the model's variables their values where a `fit` under way (JAX) holds them."""
+    if keras.config.backend() == "jax":
+        model.jax_state_sync()
+
+
 def steps_per_execution_for(steps_per_epoch):
     """How many steps a compiled call should run: 16, or fewer for a short epoch.
 

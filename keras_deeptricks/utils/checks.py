@@ -3,7 +3,19 @@
 import math
 import numbers
 
+import keras
 import numpy as np
+
+
+def check_built(name, model):
+    """Raises a clear error unless `model` is a `keras.Model` that is built."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`{name}` must be a keras.Model. Received: {name}={model!r}.")
+    if not model.built:
+        raise ValueError(
+            f"`{name}` must be built, for its weights to exist. '{model.name}' is not: call it on "
+            "a batch first."
+        )
 
 
 def check_number(name, value, *, minimum=None, maximum=None, above=None, below=None):

@@ -1,4 +1,27 @@
-"""Moments of samples that come in parts."""
+"""Moments of samples, also of samples that come in parts."""
+
+import numpy as np
+
+from keras_deeptricks.utils.probabilistic_scores import entropy
+
+
+def moments_of(samples, task):
+    """Mean, sum of squared deviations and, for probabilities, mean entropy, in double precision.
+
+    Args:
+        samples: Array of shape (passes, rows, …).
+        task: `"classification"`, `"binary"` or `"regression"`.
+
+    Returns:
+        A list of two or three arrays.
+    """
+    mean = samples.mean(axis=0, dtype="float64")
+    # Pass by pass: the samples in double precision may not fit in memory. And from the mean:
+    # the mean of the squares less the square of the mean would cancel.
+    squares = sum(np.square(sample - mean) for sample in samples)
+    if task == "regression":
+        return [mean, squares]
+    return [mean, squares, sum(entropy(sample, task) for sample in samples) / len(samples)]
 
 
 def merged_moments(total, done, found, count):

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from keras_deeptricks.utils.checks import check_choice
-from keras_deeptricks.utils.probabilistic_scores import TASKS, check_probabilities, entropy
+from keras_deeptricks.utils.checks import check_choice, check_number
+from keras_deeptricks.utils.probabilistic_scores import TASKS, check_probabilities
+from keras_deeptricks.utils.sample_moments import moments_of
 
 
 def sample_summary(samples, task, levels):
@@ -32,14 +33,34 @@ def sample_summary(samples, task, levels):
         raise ValueError("`samples` must be finite. Received: samples with NaN or infinities.")
     if task != "regression":
         check_probabilities("samples", samples, task)
-    mean = samples.mean(axis=0, dtype="float64")
-    # Pass by pass: the samples in double precision may not fit in memory. And from the mean:
-    # the mean of the squares less the square of the mean would cancel.
-    squares = sum(np.square(sample - mean) for sample in samples)
-    found = {"mean": mean, "std": np.sqrt(squares / len(samples)), "samples": samples}
-    if task != "regression":
-        found["expected_entropy"] = sum(entropy(s, task) for s in samples) / len(samples)
+    found = summary_of_moments(moments_of(samples, task), len(samples))
     if levels is not None:
-        found["quantiles"] = np.quantile(samples.astype("float64"), levels, axis=0)
-    found = {name: value.astype("float32") for name, value in found.items()}
-    return {"expected_entropy": None, **found}
+        found["quantiles"] = quantiles_of(samples, levels)
+    return {**found, "samples": samples.astype("float32")}
+
+
+def summary_of_moments(moments, passes):
+    """`mean`, `std` and `expected_entropy` (None for a regression) in float32."""
+    mean, squares, *entropies = moments
+    found = {"mean": mean, "std": np.sqrt(np.maximum(squares, 0.0) / passes)}
+    found = {name: np.asarray(value, "float32") for name, value in found.items()}
+    entropies = [np.asarray(value, "float32") for value in entropies]
+    return {**found, "expected_entropy": entropies[0] if entropies else None}
+
+
+def quantiles_of(samples, levels):
+    """The quantiles of the passes, of shape (levels, rows, …), as float32."""
+    return np.quantile(samples.astype("float64"), levels, axis=0).astype("float32")
+
+
+def check_levels(quantiles):
+    """Levels of quantiles as a tuple of floats.
+
+    Raises:
+        TypeError: one is no number.
+        ValueError: there are none, or one is not within 0 and 1.
+    """
+    levels = np.ravel(np.asarray(quantiles, dtype=object)).tolist()
+    if not levels:
+        raise ValueError("`quantiles` must name at least one level from 0 to 1. Received: none.")
+    return tuple(check_number("quantiles", level, minimum=0, maximum=1) for level in levels)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deeptricks.utils.checks import check_built
 from keras_deeptricks.utils.compiled_step import clone_optimizer
 from keras_deeptricks.utils.trainable_flags import TrainableFlags
 
@@ -55,13 +56,7 @@ class TrainingState:
             TypeError: `model` is no Keras model.
             ValueError: `model` has no variables yet; call it on a batch first.
         """
-        if not isinstance(model, keras.Model):
-            raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}.")
-        if not model.built:
-            raise ValueError(
-                f"`model` must be built, for its weights to exist. '{model.name}' is not: call it "
-                "on a batch first."
-            )
+        check_built("model", model)
         optimizer = getattr(model, "optimizer", None)
         return cls(
             model=model,
