@@ -4,6 +4,7 @@ import importlib
 
 # Imported at once, so that what they register is known when a saved model is loaded.
 from keras_deeptricks import (
+    activations,
     callbacks,
     constraints,
     initializers,
@@ -19,6 +20,7 @@ _LAZY = ("datasets", "diagnostics", "recipes", "visualization")
 
 __all__ = [
     "__version__",
+    "activations",
     "callbacks",
     "constraints",
     "datasets",

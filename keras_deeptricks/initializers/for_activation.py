@@ -41,6 +41,7 @@ _SCHEMES = {
         "threshold",
         "glu",
         "prelu",
+        "adaptivepiecewiselinear",
     ),
     "lecun": ("selu",),
     "he_leaky": ("leaky_relu",),
@@ -54,9 +55,12 @@ _OTHER_NAMES = {
     "none": "linear",
     "identity": "linear",
     "rrelu": "leaky_relu",
+    "adaptive_piecewise_linear": "adaptivepiecewiselinear",
 }
-# keras.activations.leaky_relu and keras.layers.LeakyReLU have different default slopes.
+# keras.activations.leaky_relu and keras.layers.LeakyReLU have different default slopes. That of
+# RReLU is the mean slope of its default bounds.
 _FUNCTION_SLOPE = 0.2
+_RANDOM_SLOPE = (1 / 8 + 1 / 3) / 2
 
 
 def for_activation(activation, distribution="normal", seed=None):
@@ -65,16 +69,19 @@ def for_activation(activation, distribution="normal", seed=None):
     | activation | initializer | variance |
     |---|---|---|
     | none, tanh, logistic (sigmoid), softmax, softsign | Glorot | 1 / fan_avg |
-    | ReLU, ELU, GELU, swish (SiLU), mish, softplus, PReLU | He | 2 / fan_in |
-    | leaky ReLU of slope a | He for the slope | 2 / ((1 + a²)·fan_in) |
+    | ReLU, ELU, GELU, swish (SiLU), mish, (centered) softplus, PReLU | He | 2 / fan_in |
+    | leaky ReLU of slope a, `RReLU` of mean slope a | He for the slope | 2 / ((1 + a²)·fan_in) |
     | SELU | LeCun | 1 / fan_in |
 
     ("Xavier" is another name of Glorot. Some courses call 1 / fan_in Xavier: that is LeCun's.)
 
+    `AdaptivePiecewiseLinear` counts as ReLU, which it starts as.
+
     Args:
         activation: A name such as `"elu"`, None, a function of `keras.activations`, or an
             activation layer such as `keras.layers.LeakyReLU(negative_slope=0.1)`, whose slope is
-            taken into account.
+            taken into account; `keras_deeptricks`' own too. (A maxout layer is no activation: it
+            has `HeMaxout`.)
         distribution: `"normal"` (truncated) or `"uniform"`.
         seed: A whole number, a `keras.random.SeedGenerator` or None.
 
@@ -122,6 +129,8 @@ def _identify(activation):
     slope = _FUNCTION_SLOPE
     if isinstance(activation, str):
         name = activation
+        if name.lower() == "rrelu":
+            slope = _RANDOM_SLOPE
     elif isinstance(activation, keras.layers.Activation):
         return _identify(activation.activation)
     elif isinstance(activation, keras.Layer):

@@ -9,6 +9,8 @@ import keras
 from keras import ops
 
 from keras_deeptricks.layers.mc_dropout import MCAlphaDropout, MCDropout
+from keras_deeptricks.layers.rrelu import RReLU, leaky
+from keras_deeptricks.layers.stochastic_depth import StochasticDepth
 from keras_deeptricks.utils.layer_walk import walk_layers
 from keras_deeptricks.utils.patching import patched
 
@@ -51,6 +53,19 @@ def _gaussian_noise(layer, draw, inputs):
     return inputs + ops.cast(layer.stddev * noise, inputs.dtype)
 
 
+def _random_slope(layer, draw, inputs):
+    share = draw.uniform(ops.shape(inputs))
+    slopes = layer.lower + (layer.upper - layer.lower) * share
+    return leaky(inputs, ops.cast(slopes, inputs.dtype))
+
+
+def _stochastic_depth(layer, draw, inputs):
+    shortcut, branch = inputs
+    shape = [ops.shape(branch)[0]] + [1] * (len(branch.shape) - 1)
+    kept = draw.keep(shape, 1.0 - layer.survival_probability, False)
+    return ops.where(kept, shortcut + branch, shortcut)
+
+
 # What each class does in a pass, by the `call` that it really has: a subclass with a `call` of its
 # own is called as it is, with `training=True`.
 _BY_CALL = {
@@ -63,6 +78,8 @@ _BY_CALL = {
         (keras.layers.GaussianNoise, _gaussian_noise),
         (MCDropout, _dropout),
         (MCAlphaDropout, _alpha_dropout),
+        (RReLU, _random_slope),
+        (StochasticDepth, _stochastic_depth),
     )
 }
 _REGULARIZERS = (
@@ -70,6 +87,8 @@ _REGULARIZERS = (
     keras.layers.AlphaDropout,
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
+    RReLU,
+    StochasticDepth,
 )
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 # One at a time may replace the layers' calls and put them back.
@@ -88,7 +107,7 @@ class StochasticLayers:
 
     def __init__(self, model, more=()):
         self.by_hash, self.by_generator, normalizers = [], [], []
-        idle = _idle_dropout(model)
+        idle = _idle_dropout(model) | _certain(model)
         for layer in walk_layers(model):
             if id(layer) in idle:
                 continue
@@ -189,6 +208,9 @@ class _Draw:
     def keep(self, shape, rate, shared):
         return self.noise.keep(shape, rate, self.stream, shared)
 
+    def uniform(self, shape):
+        return self.noise.uniform(shape, self.stream)
+
     def normal(self, shape):
         return self.noise.normal(shape, self.stream)
 
@@ -220,8 +242,23 @@ def _idle_dropout(model):
     return {id(x) for x in inside if isinstance(x, keras.layers.Dropout) and x.rate == 0}
 
 
+def _certain(model):
+    """The ids of the layers whose settings leave nothing to chance."""
+    return {id(layer) for layer in walk_layers(model) if _is_certain(layer)}
+
+
+def _is_certain(layer):
+    if isinstance(layer, StochasticDepth):
+        return layer.survival_probability == 1
+    return isinstance(layer, RReLU) and layer.lower == layer.upper
+
+
 def _strengths(layer):
     """How strong the noise of a layer is, by each of its arguments."""
+    if isinstance(layer, RReLU):
+        return layer.lower, layer.upper
+    if isinstance(layer, StochasticDepth):
+        return (1.0 - layer.survival_probability,)
     owners = [layer, getattr(layer, "cell", None)]
     names = ("rate", "stddev", "dropout", "recurrent_dropout")
     return tuple(_rate(owner, name) for owner in owners for name in names)

@@ -1,6 +1,7 @@
 """The one module that knows what differs between the backends."""
 
 import contextlib
+import logging
 
 import keras
 
@@ -10,6 +11,50 @@ from keras_deeptricks.utils.checks import check_integer
 def runs_eagerly():
     """True where Keras runs a training step as Python code (torch), not as a compiled graph."""
     return keras.config.backend() == "torch"
+
+
+def jit_for_few_calls():
+    """The `jit_compile` of a function that runs too few times to earn a long compilation.
+
+    On TensorFlow it is XLA that costs a lot; JAX without it would run operation by operation.
+    """
+    return False if keras.config.backend() == "tensorflow" else "auto"
+
+
+@contextlib.contextmanager
+def tracing_warnings_hidden():
+    """Keeps TensorFlow from logging that many functions are traced, where each one is needed."""
+    log = logging.getLogger("tensorflow")
+
+    def is_other(record):
+        return "tf.function retracing" not in record.getMessage()
+
+    log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other)
+
+
+def computes_at_once():
+    """True where operations are computed as they are called: torch, TensorFlow outside a graph."""
+    if keras.config.backend() != "tensorflow":
+        return runs_eagerly()
+    import tensorflow as tf
+
+    return tf.executing_eagerly()
+
+
+def skips_quickly():
+    """False where a conditional costs more than computing what it could skip: JAX on a CPU.
+
+    There XLA runs convolutions inside a conditional on one core and without its fast kernels.
+    """
+    if keras.config.backend() != "jax":
+        return True
+    import jax
+
+    return jax.default_backend() != "cpu"
 
 
 def instantiated_class(optimizer_class):

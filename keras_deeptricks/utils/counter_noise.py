@@ -93,6 +93,10 @@ class CounterNoise:
         threshold = round(rate * 2**31)
         return ops.bitwise_and(self.bits(shape, stream, shared), 2**31 - 1) >= threshold
 
+    def uniform(self, shape, stream):
+        """Uniform numbers in float32, multiples of 2⁻²⁴ from 0 to below 1."""
+        return ops.cast(_shift(self.bits(shape, stream), 8), "float32") * 2.0**-24
+
     def normal(self, shape, stream):
         """Standard normal numbers in float32, at most 5.3 deviations from zero."""
         # 23 bits, so that odd multiples of 2⁻²³ fill the open interval from −1 to 1 exactly.

@@ -1,9 +1,13 @@
 """Cutting a model's graph in two: what is the same in every pass, and what is random."""
 
+import contextlib
 import math
 
 import keras
 
+from keras_deeptricks.utils.composite import Composite
+from keras_deeptricks.utils.layer_walk import walk_layers
+from keras_deeptricks.utils.patching import patched
 from keras_deeptricks.utils.rewriting import graph_of, has_graph
 
 
@@ -11,7 +15,8 @@ class GraphSplit:
     """A model in two parts over the same layers: `suffix(prefix(x))` is the model.
 
     The prefix holds all that does not depend on a layer that `is_random` names, on any branch;
-    the suffix all the rest. Nested Functional and Sequential models are entered.
+    the suffix all the rest. Nested Functional and Sequential models and composite layers are
+    entered.
 
     Args:
         model: A built Functional or Sequential model.
@@ -26,7 +31,10 @@ class GraphSplit:
     """
 
     def __init__(self, model, is_random):
-        graph = flatten(model)
+        with unique_names(model):
+            self._split(flatten(model), is_random)
+
+    def _split(self, graph, is_random):
         walk = _Walk(is_random, any(t.sparse for t in graph.inputs))
         marked = keras.models.clone_model(graph, clone_function=_same, call_function=walk.call)
         outputs = keras.tree.map_structure(walk.in_suffix, _outputs(marked))
@@ -42,11 +50,45 @@ class GraphSplit:
 
 
 def flatten(model):
-    """The graph of a model without nested models: their layers stand in it directly.
+    """The graph of a model without nested models and composite layers: their layers stand in it.
 
     The layers are the model's own, shared. A `training` that the graph was built with is left
-    out: each layer is told by the call of the whole.
+    out: each layer is told by the call of the whole. Where layers of nested models may have equal
+    names, `unique_names` has to last as long as graphs are made of the result.
     """
+    with unique_names(model):
+        return _flatten(model)
+
+
+@contextlib.contextmanager
+def unique_names(model):
+    """While it lasts, no two layers of a model have the same name, as one graph wants it.
+
+    Nested models may hold layers of equal names; the later ones have a number behind theirs.
+    """
+    patches, taken = [], set()
+    for part in _named_parts(model):
+        name, number = part.name, 0
+        while name in taken:
+            number += 1
+            name = f"{part.name}_{number}"
+        taken.add(name)
+        if name != part.name:
+            patches.append((part, "name", name))
+    with patched(patches):
+        yield
+
+
+def _named_parts(model):
+    """Every layer in a model, and every plain operation of its graphs."""
+    parts = {}
+    for layer in walk_layers(model):
+        operations = getattr(layer, "operations", ()) if has_graph(layer) else ()
+        parts.update((id(part), part) for part in (layer, *operations))
+    return parts.values()
+
+
+def _flatten(model):
     graph = graph_of(model)
     try:
         # A model that was built by a call has the number of rows of that call, for no reason.
@@ -67,11 +109,14 @@ def _without_row_count(tensor):
 
 def _call_flat(layer, *args, **kwargs):
     if has_graph(layer):
-        inner = flatten(layer)
+        inner = _flatten(layer)
         # A Function, unlike a Model, runs its operations on the tensors of the outer graph.
         function = keras.Function(inner.input, inner.output)
         return function.call(args[0] if args else kwargs["inputs"])
     kwargs.pop("training", None)
+    if isinstance(layer, Composite):
+        # Its mask is that of the tensor, which the parts find there themselves.
+        return layer.call_parts(_call_flat, args[0] if args else kwargs["inputs"])
     return layer(*args, **kwargs)
 
 

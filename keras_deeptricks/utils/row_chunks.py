@@ -37,13 +37,13 @@ def row_chunks(x, size, y=None, sample_weight=None, batch_size=None, steps=None)
             rows = min(rows, steps * (batch_size or 32))
         for first in range(0, rows, size):
             chunk = slice(first, min(first + size, rows))
-            yield first, *(_take(part, chunk) for part in (x, y, sample_weight))
+            yield first, *(numpy_rows(part, chunk) for part in (x, y, sample_weight))
         return
     if y is not None or sample_weight is not None:
         raise ValueError(
             "`y` and `sample_weight` go with arrays only: a data set yields them beside `x`."
         )
-    yield from _regrouped(_batches(x, steps), size)
+    yield from _regrouped(batches_of_dataset(x, steps), size)
 
 
 def _check_rows(x, y, sample_weight):
@@ -68,28 +68,39 @@ def _row_count(name, leaf):
     return int(shape[0])
 
 
-def _take(part, rows):
+def numpy_rows(part, rows):
+    """A slice of the rows of arrays, as NumPy arrays in Keras' precision; None stays None."""
     if part is None:
         return None
     return keras.tree.map_structure(lambda leaf: _as_numpy(leaf[rows]), part)
 
 
-def _batches(x, steps):
-    """Yields the batches of a data set as (inputs, targets, weights) of NumPy arrays."""
+def batches_of_dataset(x, steps=None, name="x"):
+    """Yields the batches of a data set as (inputs, targets, weights) of NumPy arrays.
+
+    Args:
+        x: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`, or a generator.
+        steps: Number of batches to take, by default all there are.
+        name: What errors call the data set.
+
+    Raises:
+        TypeError: `x` is nothing of the above.
+        ValueError: it has no end and `steps` is not given.
+    """
     if isinstance(x, keras.utils.PyDataset):
         if x.num_batches is None and steps is None:
-            _refuse_endless()
+            _refuse_endless(name)
         count = x.num_batches if steps is None else steps
         batches = (x[index] for index in range(min(count, x.num_batches or count)))
     elif hasattr(x, "__iter__") and not isinstance(x, (str, bytes, dict)):
         # A tf.data.Dataset says by −1 that it has no end.
         if steps is None and hasattr(x, "cardinality") and int(x.cardinality()) == -1:
-            _refuse_endless()
+            _refuse_endless(name)
         batches = iter(x)
     else:
         raise TypeError(
-            "`x` must be arrays, a tf.data.Dataset, a keras.utils.PyDataset, a torch DataLoader or "
-            f"a generator of batches. Received: x of type {type(x).__name__}."
+            f"`{name}` must be arrays, a tf.data.Dataset, a keras.utils.PyDataset, a torch "
+            f"DataLoader or a generator of batches. Received: {name} of type {type(x).__name__}."
         )
     for index, batch in enumerate(batches):
         if index == steps:
@@ -148,5 +159,5 @@ def _as_numpy(leaf):
     return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
 
 
-def _refuse_endless():
-    raise ValueError("`x` has no end: pass `steps`, the number of batches to take.")
+def _refuse_endless(name):
+    raise ValueError(f"`{name}` has no end: pass `steps`, the number of batches to take.")

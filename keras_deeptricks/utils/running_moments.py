@@ -42,15 +42,22 @@ class RunningMoments:
         if count == 0:
             return
         mean = batch.mean(axis=axes)
+        shape = [1] * batch.ndim
+        if self.axis is not None:
+            shape[self.axis] = -1
+        self.merge(count, mean, np.square(batch - mean.reshape(shape)).sum(axis=axes))
+
+    def merge(self, count, mean, squares):
+        """Adds `count` values of each entry, of which the mean and squared deviations are known.
+
+        Raises:
+            ValueError: there are more or fewer entries than before.
+        """
         if self.count and np.shape(self.mean) != mean.shape:
             raise ValueError(
                 f"The batches must have the same features. One has {mean.shape} statistics, the "
                 f"ones before it {np.shape(self.mean)}."
             )
-        shape = [1] * batch.ndim
-        if self.axis is not None:
-            shape[self.axis] = -1
-        squares = np.square(batch - mean.reshape(shape)).sum(axis=axes)
         total = self.count + count
         gap = mean - self.mean
         self.squares = self.squares + squares + gap**2 * (self.count * count / total)

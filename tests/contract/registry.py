@@ -39,10 +39,13 @@ class Row:
     cls: type
     good: dict
     bad: dict
+    # What a layer gets: "rows" of features, "images", or a "pair" of tensors of rows.
+    inputs: str = "rows"
 
     def make(self, **changes):
         """A new instance, with some arguments changed."""
-        return self.cls(**{**self.good, **changes})
+        good = {name: _fresh(value) for name, value in self.good.items()}
+        return self.cls(**{**good, **changes})
 
     @property
     def kind(self):
@@ -59,6 +62,18 @@ def row(cls, good, **bad):
     return Row(cls, good, bad)
 
 
+def of(inputs, made):
+    """The row, for a layer that gets other inputs than rows."""
+    return dataclasses.replace(made, inputs=inputs)
+
+
+def _fresh(value):
+    """A layer, or each of a list, anew: two models must not share it."""
+    if isinstance(value, list):
+        return [_fresh(part) for part in value]
+    return type(value).from_config(value.get_config()) if isinstance(value, keras.Layer) else value
+
+
 layers, optimizers, schedules = kdt.layers, kdt.optimizers, kdt.schedules
 CYCLE = schedules.OneCycle(0.01, 8)
 MOMENTUM = CYCLE.momentum(0.9, 0.8)
@@ -73,8 +88,133 @@ def falling(total_steps):
 ROWS = [
     row(layers.MCDropout, {"rate": 0.3, "seed": 1}, rate=[*NO_NUMBERS, -0.1, 1.0]),
     row(layers.MCAlphaDropout, {"rate": 0.1, "seed": 1}, rate=[*NO_NUMBERS, -0.1, 1.0]),
+    row(
+        layers.RReLU,
+        {"lower": 0.1, "upper": 0.5, "seed": 1},
+        lower=[*NO_NUMBERS, -0.1, 0.6],
+        upper=[*NO_NUMBERS, -0.1],
+        seed=["one"],
+    ),
+    row(
+        layers.Maxout,
+        {"units": 3, "pieces": 4, "kernel_constraint": kdt.constraints.MaxNorm(0.5)},
+        units=[None, "many", 0, 1.5],
+        pieces=[None, "many", 0, 1.5],
+    ),
+    row(
+        layers.MaxoutConv2D,
+        {"filters": 3, "kernel_size": 3, "padding": "same"},
+        filters=[None, "many", 0, 1.5],
+        pieces=[None, "many", 0, 1.5],
+        kernel_size=["wide", 0],
+        strides=["wide", 0],
+    ),
+    row(
+        layers.AdaptivePiecewiseLinear,
+        {"segments": 3, "hinge_regularizer": "l2"},
+        segments=[None, "many", 0, 1.5],
+        shared_axes=["all", 0, -1, [0.5], [None]],
+    ),
+    row(layers.AdaptivePiecewiseLinear, {"shared_axes": [1], "slope_initializer": "ones"}),
+    of(
+        "pair",
+        row(
+            layers.StochasticDepth,
+            {"survival_probability": 0.5, "seed": 1},
+            survival_probability=[*NO_NUMBERS, -0.1, 1.1],
+            mode=[None, "rows"],
+            seed=["one", 0.5, -1],
+        ),
+    ),
+    of("pair", row(layers.StochasticDepth, {"survival_probability": 0.5, "mode": "row"})),
+    row(
+        layers.Residual,
+        {
+            "branch": [keras.layers.BatchNormalization(), keras.layers.Dense(5)],
+            "activation": "tanh",
+            "survival_probability": 0.5,
+            "seed": 1,
+        },
+        branch=[None, [], "dense", [None]],
+        shortcut=["dense", []],
+        survival_probability=[*NO_NUMBERS, -0.1, 1.1],
+        skip=[None, "yes", 1],
+        seed=["one", 0.5, -1],
+    ),
+    row(
+        layers.Residual,
+        {"branch": keras.layers.Dense(3), "shortcut": keras.layers.Dense(3), "skip": False},
+    ),
+    of(
+        "images",
+        row(
+            layers.ResidualBlock,
+            {"filters": 5, "survival_probability": 0.5, "seed": 1, "skip": True},
+            filters=BAD_STEPS,
+            kind=[None, "wide"],
+            strides=BAD_STEPS,
+            pre_activation=[None, 1],
+            shortcut=[None, "identity"],
+            activation=["unknown", keras.layers.LeakyReLU()],
+            kernel_size=BAD_STEPS,
+            dropout=[*NO_NUMBERS, -0.1, 1],
+            zero_init_residual=[None, 1],
+            survival_probability=[*NO_NUMBERS, -0.1, 1.1],
+            skip=[None, "yes", 1],
+            batch_norm_momentum=BAD_MOMENTA,
+            batch_norm_epsilon=[*NO_NUMBERS, 0],
+            data_format=["first"],
+            seed=["one", 0.5, -1],
+        ),
+    ),
+    of(
+        "images",
+        row(
+            layers.ResidualBlock,
+            {"filters": 2, "kind": "bottleneck", "strides": 2, "pre_activation": True},
+        ),
+    ),
+    of(
+        "images",
+        row(
+            layers.PaddedShortcut,
+            {"filters": 6, "strides": 2},
+            filters=BAD_STEPS,
+            strides=BAD_STEPS,
+            data_format=["first"],
+        ),
+    ),
+    of(
+        "images",
+        row(
+            layers.DenseBlock,
+            {"units": 2, "growth": 2, "dropout": 0.1, "seed": 1},
+            units=BAD_STEPS,
+            growth=BAD_STEPS,
+            bottleneck=[None, 1],
+            dropout=[*NO_NUMBERS, -0.1, 1],
+            seed=["one", 0.5, -1],
+        ),
+    ),
+    of(
+        "images",
+        row(
+            layers.DenseTransition,
+            {"compression": 0.4, "activation": "gelu"},
+            compression=[*NO_NUMBERS, 0, -1, 1.1],
+            dropout=[*NO_NUMBERS, -0.1, 1],
+        ),
+    ),
     row(layers.Standardization, {}, axis=[0.5, True], invert=[1, None], minimum_deviation=[-1]),
     row(layers.Standardization, {"axis": None, "invert": True}, minimum_deviation=NO_NUMBERS),
+    row(
+        layers.Whitening,
+        {"method": "pca", "components": 3},
+        method=[None, "svd"],
+        components=[0, 2.5, "all"],
+        epsilon=[*NO_NUMBERS, -1],
+    ),
+    row(layers.Whitening, {"method": "zca", "axis": -1}, components=[2], axis=[0, 0.5, True]),
     row(optimizers.SGD, {"momentum": 0.9, "nesterov": True}, momentum=BAD_MOMENTA),
     row(optimizers.SGD, {"learning_rate": CYCLE, "momentum": MOMENTUM}, learning_rate=["fast"]),
     row(optimizers.RMSprop, {"momentum": 0.9}, momentum=BAD_MOMENTA, nesterov=["yes", 1]),
@@ -220,6 +360,19 @@ ROWS = [
         {"negative_slope": 0.1, "distribution": "uniform", "seed": 3},
         negative_slope=NO_NUMBERS,
         distribution=[None, "gaussian"],
+    ),
+    row(
+        kdt.initializers.HeMaxout,
+        {"pieces": 3, "seed": 3},
+        pieces=[None, "many", 0, 1.5],
+        distribution=[None, "gaussian"],
+    ),
+    row(
+        kdt.initializers.Sparse,
+        {"nonzero": 2, "stddev": 0.25, "seed": 3},
+        nonzero=[None, "many", 0, 1.5],
+        stddev=[*NO_NUMBERS, -1],
+        seed=["one", 0.5],
     ),
     row(
         kdt.losses.StandardizedMeanSquaredError,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import initializers, layers, ops
 
+import keras_deeptricks as kdt
 from keras_deeptricks.initializers import HeLeaky, for_activation
 
 FAN_IN, FAN_OUT = 200, 100
@@ -61,6 +62,9 @@ TABLE = {
         "glu",
         "prelu",
         "PReLU",
+        "centered_softplus",
+        "AdaptivePiecewiseLinear",
+        "adaptive_piecewise_linear",
     ],
     "lecun": ["selu", "SELU"],
 }
@@ -143,10 +147,43 @@ def test_the_default_slopes_are_those_of_keras():
 
 
 def test_a_random_leaky_rectifier_counts_with_its_mean_slope():
-    class RReLU(keras.Layer):
-        lower, upper = 0.1, 0.3
+    assert leaky(for_activation(kdt.layers.RReLU(0.1, 0.3)), 0.2)
+    assert leaky(for_activation(layers.Activation(kdt.layers.RReLU(0.1, 0.3))), 0.2)
+    for default in (kdt.layers.RReLU(), "RReLU", "rrelu"):
+        assert leaky(for_activation(default), 11 / 48)
 
-    assert leaky(for_activation(RReLU()), 0.2)
+
+def activation_layers():
+    """The activation layers of Keras and of this package, which are found by their call."""
+    known = ("Activation", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax")
+    return [
+        *(getattr(layers, name) for name in known),
+        kdt.layers.RReLU,
+        kdt.layers.AdaptivePiecewiseLinear,
+    ]
+
+
+def test_every_activation_layer_is_known():
+    # Keras keeps its own in one folder of the source.
+    folder = layers.ReLU.__module__.rpartition(".")[0]
+    public = {
+        cls
+        for cls in vars(layers).values()
+        if inspect.isclass(cls) and cls.__module__.startswith(folder + ".")
+    }
+    assert public <= set(activation_layers())
+    for cls in activation_layers():
+        layer = cls("tanh") if cls is layers.Activation else cls()
+        assert isinstance(for_activation(layer), initializers.Initializer)
+
+
+def test_our_own_functions_are_known():
+    for name in kdt.activations.__all__:
+        function = getattr(kdt.activations, name)
+        assert type(for_activation(function)) is type(for_activation(name))
+    assert type(for_activation(kdt.activations.centered_softplus)) is initializers.HeNormal
+    dense = layers.Dense(2, activation=kdt.activations.centered_softplus)
+    assert type(for_activation(dense.activation)) is initializers.HeNormal
 
 
 def test_a_seed_is_passed_on():

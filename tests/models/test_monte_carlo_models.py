@@ -48,6 +48,28 @@ def assert_moments(values, mean, variance, fourth):
     assert abs(values.var() - variance) < Z * math.sqrt((fourth - variance**2) / n)
 
 
+def test_random_slopes():
+    x = np.full((20, 50), -3.0)
+    x[:, :10] = 2.0
+    found = samples_of(alone(kdt.layers.RReLU(0.1, 0.5), 50), x, 50)
+    np.testing.assert_array_equal(found[..., :10], 2)
+    # −3 times a uniform variable on 0.1 … 0.5, of variance 0.4²/12 and fourth moment 0.4⁴/80.
+    assert_moments(found[..., 10:], -0.9, 9 * 0.4**2 / 12, 81 * 0.4**4 / 80)
+    assert found[..., 10:].min() >= -1.5 - 1e-6
+    assert found[..., 10:].max() <= -0.3 + 1e-6
+
+
+def test_a_fixed_slope_is_not_random():
+    fixed, free = kdt.layers.RReLU(0.2, 0.2), kdt.layers.RReLU(0.2, 0.3)
+    model = keras.Sequential([keras.Input((5,)), fixed, layers.Dropout(0.5)])
+    passes = MonteCarlo(model, samples=4, seed=1)
+    found = passes.predict(-np.ones((3, 5)), verbose=0, keep_samples=True).samples
+    np.testing.assert_allclose(np.unique(found), [-0.4, 0], rtol=1e-6)
+    with pytest.raises(ValueError, match="no stochastic layer"):
+        MonteCarlo(alone(fixed, 5), samples=4)
+    assert MonteCarlo(alone(free, 5), samples=4).predict(-np.ones((3, 5)), verbose=0).std.min() > 0
+
+
 @pytest.mark.parametrize("make", [layers.Dropout, kdt.layers.MCDropout])
 def test_dropout(make):
     found = samples_of(alone(make(0.2), 50), np.full((20, 50), 3.0), 50)

@@ -195,6 +195,22 @@ def test_the_limits_of_the_rate():
     assert not kept(noise(range(64)), (64, 64), 1 - 2.0**-31).any()
 
 
+def test_uniform_numbers():
+    u = ops.convert_to_numpy(noise(range(1024)).uniform((1024, 1024), 0))
+    assert u.dtype == "float32"
+    assert u.min() >= 0
+    assert u.max() < 1
+    np.testing.assert_array_equal(u, bits(noise(range(1024)), (1024, 1024)) // 256 / 2**24)
+    u = u.ravel().astype("float64")
+    # The standard errors of the mean and variance of n uniform numbers.
+    assert abs(u.mean() - 0.5) < Z / math.sqrt(12 * u.size)
+    assert abs(u.var() - 1 / 12) < Z * math.sqrt((1 / 80 - 1 / 144) / u.size)
+    # The largest gap to the distribution exceeds 2.5/√n with p = 7e-6.
+    grid = np.linspace(0, 1, 401)
+    below = np.searchsorted(np.sort(u), grid, side="left") / u.size
+    assert abs(below - grid).max() < 2.5 / math.sqrt(u.size)
+
+
 def test_normal_numbers():
     z = ops.convert_to_numpy(noise(range(1024)).normal((1024, 1024), 0))
     assert z.dtype == "float32"

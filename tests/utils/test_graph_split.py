@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_deeptricks.utils.graph_split import GraphSplit, flatten
+import keras_deeptricks as kdt
+from keras_deeptricks.utils.composite import Composite
+from keras_deeptricks.utils.graph_split import GraphSplit, flatten, unique_names
 
 # The parts run the model's own operations in the same order; XLA may fuse them otherwise.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-6}
@@ -268,3 +270,79 @@ def test_a_mask_crosses_with_its_tensor():
     # It does count: without it the padding is read too.
     unmasked = ops.convert_to_numpy(model.layers[-1](model.layers[1](rows) * 1.0))
     assert abs(unmasked - ops.convert_to_numpy(model(rows)))[0].max() > 1e-3
+
+
+def composite():
+    """Blocks whose parts have weights, dropout and draws."""
+    x = keras.Input((6, 6, 2))
+    h = kdt.layers.ResidualBlock(3, survival_probability=0.5, seed=1, name="a")(x)
+    h = kdt.layers.ResidualBlock(3, pre_activation=True, strides=2, name="b")(h)
+    h = kdt.layers.DenseTransition(name="d")(kdt.layers.DenseBlock(2, 2, name="c")(h))
+    h = layers.Dense(4, name="e")(layers.Flatten(name="flat")(h))
+    branch = kdt.layers.Residual([layers.Dense(4)], survival_probability=0.3, name="inner")
+    h = kdt.layers.Residual([branch, layers.Dropout(0.5)], activation="tanh", name="outer")(h)
+    return keras.Model(x, h), data(2, 6, 6, 2)
+
+
+def is_random(layer):
+    return is_dropout(layer) or isinstance(layer, kdt.layers.StochasticDepth)
+
+
+def test_composite_layers_are_entered():
+    model, x = composite()
+    flat = flatten(model)
+    assert not any(isinstance(layer, (Composite, keras.Model)) for layer in flat.layers)
+    assert sum(isinstance(layer, layers.Conv2D) for layer in flat.layers) == 3 + 3 + 4 + 1
+    found, expected = (ops.convert_to_numpy(m(x)) for m in (flat, model))
+    np.testing.assert_allclose(found, expected, **ROUNDING)
+    assert {id(w) for w in flat.weights} == {id(w) for w in model.weights}
+
+
+def test_a_composite_is_cut_where_it_is_random():
+    model, x = composite()
+    split = GraphSplit(model, is_random)
+    assert_equal(model, split, x)
+    assert not any(is_random(layer) for layer in split.prefix.layers)
+    # The branch of the first block is computed before its draw.
+    assert sum(isinstance(layer, layers.Conv2D) for layer in split.prefix.layers) == 3
+
+
+def test_composites_in_a_sequential_model_and_one_that_was_loaded(tmp_path):
+    blocks = [kdt.layers.ResidualBlock(2), kdt.layers.ResidualBlock(2)]
+    model = keras.Sequential([keras.Input((6, 6, 2)), *blocks])
+    model.save(tmp_path / "model.keras")
+    keras.backend.clear_session()
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    x = data(2, 6, 6, 2)
+    for each in (model, loaded):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(flatten(each)(x)), ops.convert_to_numpy(model(x)), **ROUNDING
+        )
+
+
+def test_a_mask_goes_into_composites():
+    x = keras.Input((None,), dtype="int32")
+    h = layers.Embedding(9, 4, mask_zero=True)(x)
+    h = kdt.layers.Residual([layers.LSTM(4, return_sequences=True)])(h)
+    model = keras.Model(x, layers.GlobalAveragePooling1D()(h))
+    rows = np.array([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 1]])
+    found, expected = (ops.convert_to_numpy(m(rows)) for m in (flatten(model), model))
+    np.testing.assert_allclose(found, expected, **ROUNDING)
+    unpadded = ops.convert_to_numpy(model(rows[:1, :3]))
+    np.testing.assert_allclose(found[:1], unpadded, **ROUNDING)
+
+
+def test_layers_of_nested_models_may_have_equal_names():
+    def part():
+        dropout = layers.Dropout(0.5, name="drop")
+        return keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense"), dropout])
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Add()([part()(inputs), part()(inputs)]))
+    before = [layer.name for layer in model.layers]
+    assert_equal(model, GraphSplit(model, is_dropout), data(3, 4))
+    with unique_names(model):
+        found = [inner.name for outer in model.layers[1:3] for inner in outer.layers]
+        assert len(set(found)) == len(found)
+    assert [layer.name for layer in model.layers] == before
+    assert [inner.name for inner in model.layers[2].layers] == ["dense", "drop"]

@@ -1,0 +1,20 @@
+"""Layers that are made of other layers, and can show them."""
+
+import abc
+
+import keras
+
+
+class Composite(keras.Layer, abc.ABC):
+    """A layer that only calls other layers, so that a graph of those says the same.
+
+    What works on graphs (cutting, folding, statistics of every layer) looks inside such a layer
+    by `keras_deeptricks.utils.graph_split.flatten`.
+    """
+
+    @abc.abstractmethod
+    def call_parts(self, call, inputs):
+        """The output, computed by `call(layer, inputs)` for each layer in it.
+
+        It is what the layer computes in inference, and in training where nothing is skipped.
+        """
