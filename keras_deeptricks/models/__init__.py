@@ -2,24 +2,37 @@
 
 import importlib
 
-# Imported at once: the function hides the module of its name, and a saved ensemble is found.
+# Imported at once: a function hides the module of its name, and a saved ensemble is found.
 from keras_deeptricks.models.average_weights import average_weights
 from keras_deeptricks.models.ensemble import Ensemble
+from keras_deeptricks.models.fold_batch_norm import fold_batch_norm
 from keras_deeptricks.models.freezing import freeze, unfreeze
+from keras_deeptricks.models.lesion import lesion, residual_blocks
+from keras_deeptricks.models.refresh_batch_norm import refresh_batch_norm
 
 _LAZY = {
+    "BatchNormFolding": "fold_report",
+    "BatchNormRefresh": "batch_norm_refresh",
+    "LesionReport": "lesion_report",
     "MonteCarlo": "monte_carlo",
     "MonteCarloEvaluation": "monte_carlo_evaluation",
     "MonteCarloPrediction": "monte_carlo_prediction",
 }
 
 __all__ = [
+    "BatchNormFolding",
+    "BatchNormRefresh",
     "Ensemble",
+    "LesionReport",
     "MonteCarlo",
     "MonteCarloEvaluation",
     "MonteCarloPrediction",
     "average_weights",
+    "fold_batch_norm",
     "freeze",
+    "lesion",
+    "refresh_batch_norm",
+    "residual_blocks",
     "unfreeze",
 ]
 

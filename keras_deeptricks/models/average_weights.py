@@ -38,8 +38,9 @@ def average_weights(models, model=None, weights=None, refresh=None):
         weights: A number ≥ 0 for each model, not all 0; by default all count the same.
         refresh: Function of the averaged model, called at the end. Moving statistics of batch
             normalization are averaged like everything else, but the mean of statistics is not
-            the statistics of the mean: let it run training data through the model in training
-            mode. Without it a model with batch normalization gives a warning.
+            the statistics of the mean: pass `lambda m: refresh_batch_norm(m, x)`, with
+            `keras_deeptricks.models.refresh_batch_norm` and the inputs of the training. Without
+            it a model with batch normalization gives a warning.
 
     Returns:
         A `keras.Model`, not compiled: a copy of the first of `models` (of `model` where that is a
@@ -90,8 +91,8 @@ def average_weights(models, model=None, weights=None, refresh=None):
     elif any(isinstance(layer, keras.layers.BatchNormalization) for layer in walk_layers(result)):
         warnings.warn(
             f"'{result.name}' has batch normalization, whose averaged statistics are not those of "
-            "the averaged weights. Pass `refresh`, a function that runs training data through the "
-            "model in training mode.",
+            "the averaged weights. Pass `refresh`, such as "
+            "lambda m: keras_deeptricks.models.refresh_batch_norm(m, x).",
             stacklevel=2,
         )
     return result
