@@ -12,19 +12,23 @@ _SETTINGS = {
     "diabetes": {"epochs": 40, "hidden_units": (32, 16), "l2": 1e-3},
     "breast_cancer": {"epochs": 20, "hidden_units": (64, 32)},
 }
+_IMAGES = ("digits", "fashion_mnist")
 
 
-def argument_parser(description):
+def argument_parser(description, images=False):
     """A parser of the options that every recipe script has; a script may add its own.
 
     Args:
         description: Text for `--help`.
+        images: Whether the recipe is for images alone, and not for dense networks.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--dataset", choices=tuple(_SETTINGS), default="digits")
-    parser.add_argument("--epochs", type=_positive, help="by default 20, 40 for diabetes")
+    datasets = _IMAGES if images else tuple(_SETTINGS)
+    parser.add_argument("--dataset", choices=datasets, default="digits")
+    default_epochs = "by default 20" if images else "by default 20, 40 for diabetes"
+    parser.add_argument("--epochs", type=_positive, help=default_epochs)
     parser.add_argument("--seed", type=_natural, default=0, help="the first seed")
     parser.add_argument("--seeds", type=_positive, default=1, help="how many seeds to run")
     parser.add_argument(
@@ -33,9 +37,10 @@ def argument_parser(description):
     parser.add_argument("--quick", action="store_true", help="2 epochs on at most 2,000 rows")
     parser.add_argument("--batch-size", type=_positive, help="by default chosen by the recipe")
     parser.add_argument("--learning-rate", type=float, help="by default found by the range test")
-    parser.add_argument(
-        "--hidden-units", type=_positive, nargs="+", help="width of each hidden layer"
-    )
+    if not images:
+        parser.add_argument(
+            "--hidden-units", type=_positive, nargs="+", help="width of each hidden layer"
+        )
     parser.add_argument(
         "--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), default="float32"
     )
@@ -47,7 +52,7 @@ def training_settings(options):
     """The arguments of a recipe that the command line and the data set decide."""
     settings = dict(_SETTINGS[options.dataset])
     settings["epochs"] = options.epochs or (2 if options.quick else settings["epochs"])
-    if options.hidden_units:
+    if getattr(options, "hidden_units", None):
         settings["hidden_units"] = tuple(options.hidden_units)
     names = ("batch_size", "learning_rate", "precision", "verbose")
     return {**settings, **{name: getattr(options, name) for name in names}}

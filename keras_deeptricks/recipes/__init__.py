@@ -1,13 +1,24 @@
 """Ready-made recipes: networks, and training in one call."""
 
+from keras_deeptricks.recipes.densenet import densenet
 from keras_deeptricks.recipes.networks import default_network, self_normalizing_network
-from keras_deeptricks.recipes.training import train_default, train_self_normalizing
+from keras_deeptricks.recipes.residual_networks import plain_net, resnet, wide_resnet
+from keras_deeptricks.recipes.training import (
+    train_default,
+    train_residual,
+    train_self_normalizing,
+)
 from keras_deeptricks.recipes.training_run import TrainingRun
 
 __all__ = [
     "TrainingRun",
     "default_network",
+    "densenet",
+    "plain_net",
+    "resnet",
     "self_normalizing_network",
     "train_default",
+    "train_residual",
     "train_self_normalizing",
+    "wide_resnet",
 ]

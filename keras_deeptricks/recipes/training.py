@@ -1,5 +1,6 @@
 """Training with a default configuration in one call."""
 
+import inspect
 import math
 import time
 import warnings
@@ -9,19 +10,28 @@ import numpy as np
 
 from keras_deeptricks.callbacks import EarlyStopping, HyperparameterLog, OneCycle
 from keras_deeptricks.diagnostics.learning_rate_search import find_learning_rate
+from keras_deeptricks.recipes.densenet import densenet
 from keras_deeptricks.recipes.networks import (
     DEEP_ENOUGH_FOR_BATCH_NORM,
     default_network,
     self_normalizing_network,
 )
+from keras_deeptricks.recipes.residual_networks import plain_net, resnet, wide_resnet
 from keras_deeptricks.recipes.training_data import prepare
 from keras_deeptricks.recipes.training_run import TrainingRun, plain_history
 from keras_deeptricks.utils import backend
-from keras_deeptricks.utils.checks import check_integer, check_number
+from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
 
 # The rate counts as come down when it is a tenth of its peak.
 _COME_DOWN = 0.1
 _MOMENTUM = (0.95, 0.85)
+_IMAGE_NETWORKS = {
+    "resnet": resnet,
+    "wide_resnet": wide_resnet,
+    "densenet": densenet,
+    "plain_net": plain_net,
+}
+_IMAGE_BATCH = 128
 
 
 def train_default(
@@ -154,6 +164,64 @@ def train_self_normalizing(
     return _train(self_normalizing_network, "self-normalizing network", locals())
 
 
+def train_residual(
+    x,
+    y=None,
+    *,
+    network="resnet",
+    validation_data=None,
+    validation_split=0.1,
+    epochs=20,
+    batch_size=None,
+    learning_rate=None,
+    patience=None,
+    class_weight=None,
+    sample_weight=None,
+    callbacks=(),
+    seed=None,
+    verbose="auto",
+    **network_options,
+):
+    """Trains a residual network on small images: batch norm, momentum, 1cycle.
+
+    As `train_default`, with a convolutional network as the model; from some thousand images on.
+
+    Args:
+        network: `"resnet"`, `"wide_resnet"`, `"densenet"` or `"plain_net"`, the function of
+            `keras_deeptricks.recipes` that makes the model.
+        batch_size: Rows per step. By default 128, or less where an epoch would have fewer than 20
+            steps.
+        x, y, validation_data, validation_split, epochs, learning_rate, patience, class_weight,
+        sample_weight, callbacks, seed, verbose: As in `train_default`; `x` holds images.
+        **network_options: Arguments of that function, such as `depth`, `stochastic_depth`,
+            `augmentation`, `l2` or `precision`.
+
+    Returns:
+        A `TrainingRun`.
+
+    Raises:
+        TypeError: An argument or the data is of the wrong type.
+        ValueError: As in `train_default`.
+
+    Example:
+
+    ```python
+    from sklearn.datasets import load_digits
+    import keras_deeptricks as kdt
+
+    x, y = load_digits(return_X_y=True)
+    run = kdt.recipes.train_residual(
+        x.reshape(-1, 8, 8), y, depth=8, filters=8, epochs=3, seed=1, verbose=0
+    )
+    assert run.evaluate(x.reshape(-1, 8, 8), y)["accuracy"] > 0.9
+    ```
+
+    Reference: He, Zhang, Ren & Sun, Deep residual learning, 2015; Smith, 2018, arXiv:1803.09820.
+    """
+    check_choice("network", network, tuple(_IMAGE_NETWORKS))
+    return _train(_IMAGE_NETWORKS[network], network.replace("_", " "), locals())
+
+
 def _train(network, recipe, arguments):
     """The common course of the recipes; `arguments` are those of the public function."""
     epochs, batch_size, learning_rate, patience, seed = _checked(arguments)
@@ -178,7 +246,8 @@ def _train(network, recipe, arguments):
     reasons = {}
     is_array = data.y is not None
     if is_array and batch_size is None:
-        batch_size = _batch_size(data.rows)
+        images = network in _IMAGE_NETWORKS.values()
+        batch_size = _image_batch_size(data.rows) if images else _batch_size(data.rows)
         reasons["batch_size"] = f"for {data.rows} training rows"
     steps = math.ceil(data.rows / batch_size) if is_array else data.batches
     options.setdefault("steps_per_execution", backend.steps_per_execution_for(steps))
@@ -224,7 +293,7 @@ def _train(network, recipe, arguments):
     settings = {
         "recipe": recipe,
         **_data_settings(data, model),
-        **_network_settings(options, recipe, reasons),
+        **_network_settings(network, options, reasons),
         "batch_size": batch_size,
         "learning_rate": float(learning_rate),
         "momentum": list(_MOMENTUM),
@@ -292,6 +361,14 @@ def _batch_size(rows):
     return size
 
 
+def _image_batch_size(rows):
+    """128, halved until an epoch has 20 steps."""
+    size = _IMAGE_BATCH
+    while size > 1 and rows / size < 20:
+        size //= 2
+    return size
+
+
 def _early_stopping(data, cycle, epochs, patience):
     """Keeps the best weights; never stops a run before the rate has come down.
 
@@ -318,9 +395,11 @@ def _early_stopping(data, cycle, epochs, patience):
     )
 
 
-def _network_settings(options, recipe, reasons):
+def _network_settings(network, options, reasons):
+    if network in _IMAGE_NETWORKS.values():
+        return _image_network_settings(network, options)
     hidden_units = list(options.get("hidden_units", (300, 100)))
-    if recipe == "self-normalizing network":
+    if network is self_normalizing_network:
         return {
             "hidden_units": hidden_units,
             "initializer": "LeCun normal",
@@ -341,6 +420,23 @@ def _network_settings(options, recipe, reasons):
         "initializer": "chosen for the activation",
         "activation": options.get("activation", "elu"),
         "normalization": normalization,
+        "optimizer": _optimizer_name(options),
+    }
+
+
+def _image_network_settings(network, options):
+    """What was asked for, and the defaults of the network for the rest."""
+    parameters = inspect.signature(network).parameters.values()
+    settings = {
+        parameter.name: options.get(parameter.name, parameter.default)
+        for parameter in parameters
+        if parameter.name in ("depth", "widen", "growth", "filters", "stochastic_depth", "l2")
+    }
+    augmentation = options.get("augmentation") or ()
+    augmentation = [augmentation] if isinstance(augmentation, keras.Layer) else augmentation
+    return {
+        **settings,
+        "augmentation": [type(layer).__name__ for layer in augmentation],
         "optimizer": _optimizer_name(options),
     }
 

@@ -45,6 +45,21 @@ def test_prints_a_table_and_saves(name, dataset, metric, tmp_path, capsys):
     assert [run.settings["seed"] for run in runs] == [0, 1]
 
 
+def test_residual_script(tmp_path, capsys):
+    options = ["--quick", "--network", "plain_net", "--output", str(tmp_path / "out")]
+    (run,) = script("residual").main([*options, "--epochs", "1"])
+    assert "test accuracy" in capsys.readouterr().out
+    assert run.settings["recipe"] == "plain net"
+    assert run.settings["augmentation"] == ["RandomTranslation"]
+    assert (tmp_path / "out" / "run.png").exists()
+
+
+def test_residual_script_refuses_what_a_network_has_not(capsys):
+    with pytest.raises(SystemExit):
+        script("residual").main(["--network", "densenet", "--stochastic-depth", "0.5"])
+    assert "no residual blocks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--dataset", "mnist"]])
 def test_bad_options(options, capsys):
     with pytest.raises(SystemExit):
