@@ -99,7 +99,15 @@ FLOORS = (
     {"recipes", "cli"},
     {"tuners"},
     {"callbacks", "models", "diagnostics", "datasets"},
-    {"optimizers", "layers", "initializers", "constraints", "losses", "schedules"},
+    {
+        "activations",
+        "constraints",
+        "initializers",
+        "layers",
+        "losses",
+        "optimizers",
+        "schedules",
+    },
     {"utils"},
 )
 
