@@ -35,7 +35,7 @@ class Residual(Composite):
         skip: True: a dropped branch is skipped. False: it is computed and thrown away, with the
             same result. `"auto"`: True but for JAX on a CPU, which runs convolutions inside a
             conditional many times more slowly.
-        seed: Whole number for the draws, or None.
+        seed: Whole number for the draws, or None. Layers of equal seeds are dropped together.
         dtype: The policy of the sum and the activation; the branch's layers have their own.
         **kwargs: The arguments of `keras.Layer`.
 
@@ -164,15 +164,19 @@ class Residual(Composite):
         variables = [*branch.trainable_variables, *branch.non_trainable_variables]
         values = [*trainable, *state]
 
-        def kept():
+        def computed():
             mapping = list(zip(variables, values, strict=True))
             # Called as anywhere else: with its own precision, mask and activity regularizer.
             with keras.StatelessScope(mapping, collect_losses=True) as scope:
-                merged = shortcut + ops.cast(call(branch, inputs), shortcut.dtype)
+                outputs = ops.cast(call(branch, inputs), shortcut.dtype)
                 losses[:] = self._own_losses()
             new_state = [scope.get_current_value(v) for v in branch.non_trainable_variables]
             penalty = ops.cast(sum(losses), keras.config.floatx()) if losses else ops.zeros(())
-            return [merged, penalty, *map(ops.convert_to_tensor, new_state)]
+            return [outputs, penalty, *map(ops.convert_to_tensor, new_state)]
+
+        def kept():
+            outputs, *others = computed()
+            return [shortcut + outputs, *others]
 
         def dropped():
             merged = shortcut + ops.zeros((), shortcut.dtype)
@@ -186,8 +190,9 @@ class Residual(Composite):
         if skip:
             results = ops.cond(keep, kept, dropped)
         else:
-            pairs = zip(kept(), [shortcut, 0.0, *state], strict=True)
+            pairs = zip(computed(), [0.0, 0.0, *state], strict=True)
             results = [new if new is old else ops.where(keep, new, old) for new, old in pairs]
+            results[0] = shortcut + results[0]
         merged, penalty, *new_state = results
         for n, variable in enumerate(branch.non_trainable_variables):
             # What is frozen is as before: torch needs it untouched to go backward.

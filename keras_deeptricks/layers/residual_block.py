@@ -51,6 +51,7 @@ class ResidualBlock(Composite):
         kernel_regularizer: Of all convolutions, or None.
         data_format: `"channels_last"`, `"channels_first"`, or None for Keras' setting.
         seed: Whole number for initial weights, dropout and the draws of the survival, or None.
+            Blocks of equal seeds begin with equal weights and are dropped together.
         **kwargs: The arguments of `keras.Layer`.
 
     Input shape: (rows, height, width, channels). Output shape: (rows, ⌈height/strides⌉,

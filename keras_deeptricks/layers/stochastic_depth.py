@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
+from keras_deeptricks.utils.counter_noise import seed_words
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
@@ -24,7 +25,7 @@ class StochasticDepth(keras.layers.Layer):
         survival_probability: Probability to keep the branch, from 0 to 1.
         mode: `"batch"`: one draw for the mini-batch, as in the paper; or `"row"`: one for each
             row, also called drop path.
-        seed: A whole number or None.
+        seed: A whole number or None. Layers of equal seeds draw alike.
         **kwargs: The arguments of `keras.Layer`.
 
     Input: a list of two tensors of the same shape, shortcut and branch. Output shape: the same.
@@ -58,7 +59,10 @@ class StochasticDepth(keras.layers.Layer):
         self.seed = None if seed is None else check_integer("seed", seed, minimum=0)
         self.supports_masking = True
         if self.survival_probability < 1:
-            self.seed_generator = keras.random.SeedGenerator(self.seed)
+            # Torch adds seed and step: blocks with neighbouring seeds would drop out one after
+            # the other.
+            seed = None if self.seed is None else seed_words(self.seed)[0] % 2**31
+            self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape):
         several = isinstance(input_shape, (list, tuple)) and len(input_shape) == 2
@@ -83,7 +87,7 @@ class StochasticDepth(keras.layers.Layer):
         if training and self.survival_probability < 1:
             rank = len(branch.shape)
             shape = () if self.mode == "batch" else (ops.shape(branch)[0],) + (1,) * (rank - 1)
-            return ops.where(self.draw(shape), shortcut + branch, shortcut)
+            return shortcut + ops.where(self.draw(shape), branch, ops.zeros_like(branch))
         if self.survival_probability == 1:
             return shortcut + branch
         return shortcut + self.survival_probability * branch

@@ -186,3 +186,16 @@ def test_probabilities_fall_linearly():
     for bad in ({"blocks": 0}, {"blocks": 2.5}, {"blocks": 2, "last": 1.5}):
         with pytest.raises((TypeError, ValueError), match=list(bad)[-1]):
             survival_probabilities(**bad)
+
+
+def test_neighbouring_seeds_are_independent():
+    draws = []
+    for seed in (1, 2, 3):
+        layer = StochasticDepth(0.5, seed=seed)
+        draws.append([bool(layer.draw()) for _ in range(40)])
+    for first, second in zip(draws, draws[1:], strict=False):
+        for shift in (0, 1):
+            pairs = zip(first[shift:], second[: len(second) - shift], strict=True)
+            equal = sum(a == b for a, b in pairs)
+            # 19.5 or 20 of 40 are expected, with a deviation of 3.2.
+            assert 5 < equal < 35
