@@ -1,5 +1,6 @@
 """StochasticDepth: the formula of training and inference, its draws, its seeds."""
 
+import itertools
 import math
 
 import keras
@@ -193,7 +194,7 @@ def test_neighbouring_seeds_are_independent():
     for seed in (1, 2, 3):
         layer = StochasticDepth(0.5, seed=seed)
         draws.append([bool(layer.draw()) for _ in range(40)])
-    for first, second in zip(draws, draws[1:], strict=False):
+    for first, second in itertools.pairwise(draws):
         for shift in (0, 1):
             pairs = zip(first[shift:], second[: len(second) - shift], strict=True)
             equal = sum(a == b for a, b in pairs)
