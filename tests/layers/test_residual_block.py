@@ -278,14 +278,14 @@ INITIALIZERS = [
 ]
 
 
-@pytest.mark.parametrize("initializer", INITIALIZERS, ids=str)
+@pytest.mark.parametrize("initializer", INITIALIZERS)
 def test_kernels_of_one_shape_differ(initializer):
     first, second = kernels(kernel_initializer=initializer)
     assert first.shape == second.shape
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("initializer", INITIALIZERS[:3], ids=str)
+@pytest.mark.parametrize("initializer", INITIALIZERS[:3])
 def test_a_seed_repeats_the_weights(initializer):
     def made(seed):
         keras.utils.set_random_seed(next(state))  # the global state has no say
