@@ -29,7 +29,8 @@ def lsuv(model, x, tolerance=0.1, max_iterations=10, orthogonal=True, seed=None,
     `keras_deeptricks.layers.Maxout`. The output is measured before an activation that the layer
     holds, and over all its calls where a layer is shared. The pass is one in inference, so that
     dropout is off and batch norm uses its moving statistics. Left as they are: biases, layers that
-    are not trainable, and those whose output does not vary on the batch.
+    are not trainable, and those whose output does not vary on the batch. Kernels that are meant to
+    begin at zero, as with `zero_init_residual`, are not spared.
 
     Args:
         model: A `keras.Model`, compiled or not. It is changed, and built on `x` if it is not.

@@ -20,7 +20,7 @@ class AdaptivePiecewiseLinear(keras.layers.Layer):
     layer. (Where a is 0 only b has no gradient, until a has moved.)
 
     Args:
-        segments: Number S of hinges, at least 1; the authors use 1 to 5. Defaults to `2`.
+        segments: Number S of hinges, at least 1; few are enough. Defaults to `2`.
         shared_axes: Axes along which the units have one activation together, counted with the
             batch axis as 0, as in `keras.layers.PReLU`: `(1, 2)` behind a channels-last 2D
             convolution, `(2, 3)` behind a channels-first one.

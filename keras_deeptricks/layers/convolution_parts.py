@@ -74,6 +74,17 @@ class ConvolutionParts:
             "seed": self.seed,
         }
 
+    def check_images(self, input_shape):
+        """Raises a clear error unless the shape is that of images of known channels."""
+        if len(input_shape) != 4 or input_shape[self.channel_axis] is None:
+            layout = "height, width, channels"
+            if self.data_format == "channels_first":
+                layout = "channels, height, width"
+            raise ValueError(
+                f"The input of '{self.name}' must be images of shape (rows, {layout}), with a "
+                f"known number of channels. Received an input of shape {tuple(input_shape)}."
+            )
+
     @property
     def channel_axis(self):
         """The axis of the channels."""

@@ -92,6 +92,7 @@ class DenseBlock(Composite):
         ]
 
     def build(self, input_shape):
+        self.parts.check_images(input_shape)
         shape = tuple(input_shape)
         for branch, join in zip(self.branches, self.joins, strict=True):
             if not branch.built:
@@ -196,6 +197,7 @@ class DenseTransition(Composite):
         self.layers = None
 
     def build(self, input_shape):
+        self.parts.check_images(input_shape)
         if self.layers is None:
             parts, policy = self.parts, self.dtype_policy
             layers = [parts.normalization(policy), parts.activation(policy)]

@@ -100,6 +100,8 @@ class Maxout(keras.layers.Layer):
         return self.affine.bias
 
     def build(self, input_shape):
+        # The inner layer did not exist yet when a configuration froze this one.
+        self.affine.trainable = self.trainable
         self.affine.build(input_shape)
 
     def call(self, inputs):

@@ -130,6 +130,7 @@ class ResidualBlock(Composite):
         self.common = self.residual = None
 
     def build(self, input_shape):
+        self.parts.check_images(input_shape)
         if self.residual is None:
             self._make_layers(input_shape[self.parts.channel_axis])
         if self.common is not None:

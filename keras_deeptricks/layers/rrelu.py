@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_deeptricks.utils.checks import check_number
+from keras_deeptricks.utils.checks import check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
@@ -58,8 +58,8 @@ class RReLU(keras.layers.Layer):
                 "`lower` must not be above `upper`. "
                 f"Received: lower={self.lower}, upper={self.upper}."
             )
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = None if seed is None else check_integer("seed", seed, minimum=0)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.supports_masking = True
 
     def call(self, inputs, training=False):

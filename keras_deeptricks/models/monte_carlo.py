@@ -16,9 +16,10 @@ class MonteCarlo:
     another of Keras' stochastic regularizers; nothing is trained again. Only these layers are
     random: `Dropout`, `SpatialDropout1D/2D/3D`, `AlphaDropout`, `GaussianDropout`,
     `GaussianNoise`, the dropout inside recurrent and attention layers, this library's layers of
-    the kind, and subclasses. Normalization stays in inference mode, and the model is not changed:
-    neither weights, nor statistics, nor random states, nor how it was compiled. It may be trained
-    on meanwhile; passes use the weights of the moment.
+    the kind (also `RReLU` and residual blocks with stochastic depth), and subclasses.
+    Normalization stays in inference mode, and the model is not changed: neither weights, nor
+    statistics, nor random states, nor how it was compiled. It may be trained on meanwhile; passes
+    use the weights of the moment.
 
     What comes before the first random layer on each branch of a Functional or Sequential model,
     nested models included, is computed once; a subclassed model has no known graph and runs whole

@@ -12,6 +12,16 @@ TASKS = ("classification", "regression", "binary", "multilabel")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # The layer that an optimizer cannot tell from the others.
 _LAST_LAYER = "scores"
+_OPTIONS = (
+    "task",
+    "adapt_to",
+    "adapt_targets_to",
+    "optimizer",
+    "learning_rate",
+    "adaptive_clip_factor",
+    "precision",
+    "steps_per_execution",
+)
 DEFAULT_LEARNING_RATES = {"momentum": 0.02, "rmsprop": 1e-3, "nadam": 1e-3}
 
 
@@ -32,6 +42,8 @@ def assemble(
     adaptive_clip_factor=None,
     precision="float32",
     steps_per_execution=1,
+    before=None,
+    **unknown,
 ):
     """Standardization, the body of the network, the output of the task; compiled.
 
@@ -39,9 +51,16 @@ def assemble(
         body: Function of the standardized tensor and the dtype policy that gives the features
             the output is computed from, of shape (rows, features).
         seeds: The `Seeds` of the network.
+        before: Function of the raw inputs, called before the standardization, or None.
+        unknown: What no network takes.
 
     The others are those of the public functions.
     """
+    if unknown:
+        raise TypeError(
+            f"{name} got unexpected arguments: {', '.join(unknown)}. Beside its own it takes "
+            f"{', '.join(_OPTIONS)}."
+        )
     input_shape = _check_input_shape(input_shape)
     outputs = check_integer("outputs", outputs, minimum=1)
     check_choice("task", task, TASKS)
@@ -63,7 +82,7 @@ def assemble(
     standardization = Standardization(
         axis=None if len(input_shape) == 2 else -1, name="standardization"
     )
-    tensor = standardization(inputs)
+    tensor = standardization(inputs if before is None else before(inputs))
     tensor = body(tensor, policy)
     activation = {"classification": "softmax", "regression": "linear"}.get(task, "sigmoid")
     tensor = keras.layers.Dense(

@@ -3,10 +3,10 @@
 from keras_deeptricks.layers.dense_block import DenseBlock, DenseTransition
 from keras_deeptricks.recipes.assembly import Seeds, assemble, regularizer
 from keras_deeptricks.recipes.image_body import (
+    augmented,
     average_pooled,
     check_depth,
     convolution,
-    image_tensor,
     normalized,
 )
 from keras_deeptricks.utils.checks import check_flag, check_integer
@@ -77,7 +77,6 @@ def densenet(
             "data_format": "channels_last",
             "dtype": policy,
         }
-        tensor = image_tensor(tensor, augmentation)
         filters = 2 * growth if bottleneck else 16
         tensor = convolution(tensor, filters, l2, policy, seeds, name="stem")
         for block in range(_BLOCKS):
@@ -96,5 +95,13 @@ def densenet(
         return average_pooled(normalized(tensor, policy, name="head"), policy)
 
     return assemble(
-        input_shape, outputs, body, seeds, l2=l2, momentum=momentum, name=name, **options
+        input_shape,
+        outputs,
+        body,
+        seeds,
+        before=augmented(augmentation),
+        l2=l2,
+        momentum=momentum,
+        name=name,
+        **options,
     )

@@ -30,8 +30,12 @@ def check_depth(depth, per_stage, others):
     return blocks
 
 
-def image_tensor(tensor, augmentation):
-    """The standardized images with an axis for channels, changed at random in training."""
+def augmented(augmentation):
+    """The function that gives raw images an axis for channels and changes them in training."""
+    return lambda images: _augmented(images, augmentation)
+
+
+def _augmented(tensor, augmentation):
     shape = tensor.shape[1:]
     if len(shape) not in (2, 3) or min(shape[:2]) < _SMALLEST:
         raise ValueError(

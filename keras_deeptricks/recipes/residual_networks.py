@@ -4,10 +4,10 @@ from keras_deeptricks.layers.residual_block import ResidualBlock
 from keras_deeptricks.layers.stochastic_depth import survival_probabilities
 from keras_deeptricks.recipes.assembly import Seeds, assemble, regularizer
 from keras_deeptricks.recipes.image_body import (
+    augmented,
     average_pooled,
     check_depth,
     convolution,
-    image_tensor,
     normalized,
 )
 from keras_deeptricks.utils.checks import check_choice, check_flag, check_integer, check_number
@@ -54,7 +54,8 @@ def resnet(
         stochastic_depth: Survival probability of the last block, to which those of the blocks
             fall linearly from 1, or None for none. The paper's is 0.5.
         augmentation: Keras layers that change the images in training, such as
-            `[keras.layers.RandomTranslation(0.1, 0.1)]`; they get standardized images.
+            `[keras.layers.RandomTranslation(0.1, 0.1)]`; they get the raw images, before
+            standardization.
         l2: Strength of the l2 penalty on the kernels. Defaults to `5e-5`, the paper's weight
             decay of 1e-4.
         momentum: Defaults to `0.9`.
@@ -94,7 +95,6 @@ def resnet(
     seeds = Seeds(seed)
 
     def body(tensor, policy):
-        tensor = image_tensor(tensor, augmentation)
         tensor = convolution(tensor, filters, l2, policy, seeds, name="stem")
         if not pre_activation:
             tensor = normalized(tensor, policy, name="stem")
@@ -119,7 +119,15 @@ def resnet(
 
     check_integer("filters", filters, minimum=1)
     return assemble(
-        input_shape, outputs, body, seeds, l2=l2, momentum=momentum, name=name, **options
+        input_shape,
+        outputs,
+        body,
+        seeds,
+        before=augmented(augmentation),
+        l2=l2,
+        momentum=momentum,
+        name=name,
+        **options,
     )
 
 
@@ -178,7 +186,6 @@ def wide_resnet(
     seeds = Seeds(seed)
 
     def body(tensor, policy):
-        tensor = image_tensor(tensor, augmentation)
         tensor = convolution(tensor, _FILTERS, l2, policy, seeds, name="stem")
         tensor = _stages(
             tensor,
@@ -196,7 +203,15 @@ def wide_resnet(
         return average_pooled(normalized(tensor, policy, name="head"), policy)
 
     return assemble(
-        input_shape, outputs, body, seeds, l2=l2, momentum=momentum, name=name, **options
+        input_shape,
+        outputs,
+        body,
+        seeds,
+        before=augmented(augmentation),
+        l2=l2,
+        momentum=momentum,
+        name=name,
+        **options,
     )
 
 
@@ -245,7 +260,6 @@ def plain_net(
     seeds = Seeds(seed)
 
     def body(tensor, policy):
-        tensor = image_tensor(tensor, augmentation)
         tensor = convolution(tensor, filters, l2, policy, seeds, name="stem")
         tensor = normalized(tensor, policy, name="stem")
         for stage in range(_STAGES):
@@ -263,7 +277,15 @@ def plain_net(
         return average_pooled(tensor, policy)
 
     return assemble(
-        input_shape, outputs, body, seeds, l2=l2, momentum=momentum, name=name, **options
+        input_shape,
+        outputs,
+        body,
+        seeds,
+        before=augmented(augmentation),
+        l2=l2,
+        momentum=momentum,
+        name=name,
+        **options,
     )
 
 

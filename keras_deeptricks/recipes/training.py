@@ -32,6 +32,8 @@ _IMAGE_NETWORKS = {
     "plain_net": plain_net,
 }
 _IMAGE_BATCH = 128
+# What is told elsewhere in the settings, or no choice.
+_NO_SETTINGS = ("input_shape", "outputs", "augmentation", "momentum", "seed", "name", "skip")
 
 
 def train_default(
@@ -189,12 +191,13 @@ def train_residual(
     Args:
         network: `"resnet"`, `"wide_resnet"`, `"densenet"` or `"plain_net"`, the function of
             `keras_deeptricks.recipes` that makes the model.
-        batch_size: Rows per step. By default 128, or less where an epoch would have fewer than 20
-            steps.
+        batch_size: Rows per step. By default 128, or less, but at least 8, where an epoch would
+            have fewer than 20 steps.
         x, y, validation_data, validation_split, epochs, learning_rate, patience, class_weight,
         sample_weight, callbacks, seed, verbose: As in `train_default`; `x` holds images.
         **network_options: Arguments of that function, such as `depth`, `stochastic_depth`,
-            `augmentation`, `l2` or `precision`.
+            `augmentation`, `l2` or `precision`. Layers of the augmentation draw as their own seeds
+            say, not by `seed`.
 
     Returns:
         A `TrainingRun`.
@@ -229,6 +232,11 @@ def _train(network, recipe, arguments):
     for name in ("adapt_to", "adapt_targets_to", "input_shape"):
         if name in options:
             raise TypeError(f"`{name}` is taken from the data: leave it out.")
+    if "momentum" in options:
+        high, low = _MOMENTUM
+        raise TypeError(
+            f"`momentum` is cycled by the recipe, {high} to {low} and back: leave it out."
+        )
     if isinstance(options.get("hidden_units"), int):
         options["hidden_units"] = (options["hidden_units"],)
     data = prepare(
@@ -252,7 +260,7 @@ def _train(network, recipe, arguments):
     steps = math.ceil(data.rows / batch_size) if is_array else data.batches
     options.setdefault("steps_per_execution", backend.steps_per_execution_for(steps))
     # The peak of the cycle is searched with the momentum that it has there.
-    options.setdefault("momentum", _MOMENTUM[1])
+    options["momentum"] = _MOMENTUM[1]
     model = network(
         data.input_shape,
         data.targets.outputs,
@@ -362,9 +370,9 @@ def _batch_size(rows):
 
 
 def _image_batch_size(rows):
-    """128, halved until an epoch has 20 steps."""
+    """128, halved until an epoch has 20 steps; batch norm wants 8 rows."""
     size = _IMAGE_BATCH
-    while size > 1 and rows / size < 20:
+    while size > 8 and rows / size < 20:
         size //= 2
     return size
 
@@ -430,7 +438,7 @@ def _image_network_settings(network, options):
     settings = {
         parameter.name: options.get(parameter.name, parameter.default)
         for parameter in parameters
-        if parameter.name in ("depth", "widen", "growth", "filters", "stochastic_depth", "l2")
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name not in _NO_SETTINGS
     }
     augmentation = options.get("augmentation") or ()
     augmentation = [augmentation] if isinstance(augmentation, keras.Layer) else augmentation

@@ -12,6 +12,12 @@ class Composite(keras.Layer, abc.ABC):
     by `keras_deeptricks.utils.graph_split.flatten`.
     """
 
+    def build(self, input_shape):
+        if not self.trainable:
+            # The layers in it did not exist yet when it was told so, by its configuration.
+            self.trainable = False
+        super().build(input_shape)
+
     @abc.abstractmethod
     def call_parts(self, call, inputs):
         """The output, computed by `call(layer, inputs)` for each layer in it.

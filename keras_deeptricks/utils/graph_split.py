@@ -112,7 +112,9 @@ def _call_flat(layer, *args, **kwargs):
         inner = _flatten(layer)
         # A Function, unlike a Model, runs its operations on the tensors of the outer graph.
         function = keras.Function(inner.input, inner.output)
-        return function.call(args[0] if args else kwargs["inputs"])
+        given = keras.tree.flatten(args[0] if args else kwargs["inputs"])
+        # A model with a list of one input is called with that input alone, too.
+        return function.call(keras.tree.pack_sequence_as(inner.input, given))
     kwargs.pop("training", None)
     if isinstance(layer, Composite):
         # Its mask is that of the tensor, which the parts find there themselves.

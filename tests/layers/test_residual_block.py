@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 from small_models import BACKEND, assert_identical, values
 
+import keras_deeptricks as kdt
 from keras_deeptricks.layers import PaddedShortcut, ResidualBlock
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 7, 6, 2)).astype("float32")
@@ -408,3 +409,44 @@ def test_padding_cannot_take_channels_away():
 def test_bad_arguments(options):
     with pytest.raises((TypeError, ValueError), match=f"`{next(iter(options))}`"):
         ResidualBlock(4, **options)
+
+
+def frozen_layers():
+    return [
+        kdt.layers.ResidualBlock(4),
+        kdt.layers.Residual([keras.layers.Conv2D(4, 1)]),
+        kdt.layers.DenseBlock(1, 2),
+        kdt.layers.DenseTransition(),
+        kdt.layers.MaxoutConv2D(3, 1),
+    ]
+
+
+def test_what_is_frozen_stays_so_in_a_file(tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 4)), *frozen_layers()])
+    for layer in model.layers:
+        layer.trainable = False
+    model.save(tmp_path / "frozen.keras")
+    for again in (
+        keras.saving.load_model(tmp_path / "frozen.keras"),
+        keras.models.clone_model(model),
+    ):
+        assert again.trainable_weights == []
+        assert len(again.weights) == len(model.weights)
+
+
+def test_frozen_from_the_start():
+    block = ResidualBlock(4, trainable=False)
+    block.build((None, 4, 4, 4))
+    assert block.trainable_weights == []
+    assert len(block.weights) == 10
+    maxout = kdt.layers.Maxout(3, trainable=False)
+    maxout.build((None, 4))
+    assert maxout.trainable_weights == []
+    assert len(maxout.weights) == 2
+
+
+@pytest.mark.parametrize("shape", [(None, 8), (None, 8, 8, None), (None, 8, 8)])
+def test_what_is_no_image_is_refused(shape):
+    for layer in (ResidualBlock(4), kdt.layers.DenseBlock(1, 2), kdt.layers.DenseTransition()):
+        with pytest.raises(ValueError, match=r"must be images of shape \(rows, height"):
+            layer.build(shape)

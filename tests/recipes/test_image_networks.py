@@ -136,6 +136,9 @@ def test_augmentation_acts_in_training_only():
     np.testing.assert_array_equal(*quiet)
     images = shift(np.asarray(IMAGES[..., None]), training=True)
     assert not np.array_equal(keras.ops.convert_to_numpy(images), IMAGES[..., None])
+    # Before the standardization: layers that clip to the range of pixels see pixels.
+    order = [layer.name for layer in model.layers]
+    assert order.index(shift.name) < order.index("standardization")
 
 
 def test_pre_activation_bottlenecks():
@@ -195,6 +198,8 @@ def test_regression_and_binary_tasks():
         ("densenet", {"compression": 0}, "compression"),
         ("resnet", {"augmentation": ["flip"]}, "augmentation"),
         ("resnet", {"dropout": 1}, "dropout"),
+        ("resnet", {"widen": 2}, "resnet got unexpected arguments: widen"),
+        ("densenet", {"hidden_units": 3}, "hidden_units. Beside its own it takes task"),
     ],
 )
 def test_bad_options(name, options, message):
@@ -215,12 +220,15 @@ def test_train_residual(tmp_path):
     )
     assert run.settings["recipe"] == "resnet"
     assert (run.settings["depth"], run.settings["filters"]) == (8, 4)
-    assert run.settings["batch_size"] == 1  # 22 rows: 20 steps in an epoch at the most
+    assert (run.settings["kind"], run.settings["shortcut"]) == ("basic", "padding")
+    assert run.settings["batch_size"] == 8  # few rows, but enough for batch norm
     run.save(tmp_path / "run")
     again = kdt.recipes.TrainingRun.load(tmp_path / "run")
     assert again.settings == run.settings
     with pytest.raises(ValueError, match="network"):
         kdt.recipes.train_residual(IMAGES, CLASSES, network="vgg")
+    with pytest.raises(TypeError, match="`momentum` is cycled"):
+        kdt.recipes.train_residual(IMAGES, CLASSES, momentum=0.5)
 
 
 @pytest.mark.slow

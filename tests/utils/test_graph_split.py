@@ -346,3 +346,16 @@ def test_layers_of_nested_models_may_have_equal_names():
         assert len(set(found)) == len(found)
     assert [layer.name for layer in model.layers] == before
     assert [inner.name for inner in model.layers[2].layers] == ["dense", "drop"]
+
+
+def test_a_nested_model_with_a_list_of_one_input():
+    def backbone(inputs):
+        inner = keras.Input((4,), name="a")
+        outputs = layers.Dropout(0.5)(layers.Dense(4)(inner))
+        return keras.Model(inputs(inner), outputs)
+
+    for inputs in (lambda tensor: [tensor], lambda tensor: tensor, lambda tensor: {"a": tensor}):
+        outer = keras.Input((4,))
+        given = {"a": outer} if isinstance(inputs(0), dict) else outer
+        model = keras.Model(outer, layers.Dense(2)(backbone(inputs)(given)))
+        assert_equal(model, GraphSplit(model, is_dropout), data(3, 4))
