@@ -5,7 +5,6 @@ import importlib
 # Imported at once, so that what they register is known when a saved model is loaded.
 from keras_deeptricks import (
     activations,
-    callbacks,
     constraints,
     initializers,
     layers,
@@ -16,7 +15,7 @@ from keras_deeptricks import (
 )
 from keras_deeptricks.version import __version__
 
-_LAZY = ("datasets", "diagnostics", "recipes", "visualization")
+_LAZY = ("callbacks", "datasets", "diagnostics", "recipes", "visualization")
 
 __all__ = [
     "__version__",

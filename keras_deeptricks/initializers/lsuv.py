@@ -3,15 +3,8 @@
 import warnings
 
 import keras
-import numpy as np
 
-from keras_deeptricks.initializers.lsuv_report import LSUVReport
-from keras_deeptricks.initializers.lsuv_run import KINDS, LSUVRun, kernel_layers
-from keras_deeptricks.utils.batches import ensure_built
 from keras_deeptricks.utils.checks import check_flag, check_integer, check_number
-from keras_deeptricks.utils.layer_walk import walk_layers
-from keras_deeptricks.utils.one_batch import as_tensors, one_batch
-from keras_deeptricks.utils.training_state import preserved
 
 
 def lsuv(model, x, tolerance=0.1, max_iterations=10, orthogonal=True, seed=None, batch_size=None):
@@ -70,6 +63,14 @@ def lsuv(model, x, tolerance=0.1, max_iterations=10, orthogonal=True, seed=None,
 
     Reference: Mishkin & Matas, All you need is a good init, 2016, algorithm 1.
     """
+    # Only now: the function itself is imported with the package.
+    from keras_deeptricks.initializers.lsuv_report import report_of
+    from keras_deeptricks.initializers.lsuv_run import KINDS, LSUVRun, kernel_layers
+    from keras_deeptricks.utils.batches import ensure_built
+    from keras_deeptricks.utils.layer_walk import walk_layers
+    from keras_deeptricks.utils.one_batch import as_tensors, one_batch
+    from keras_deeptricks.utils.training_state import preserved
+
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}.")
     tolerance = check_number("tolerance", tolerance, above=0)
@@ -103,7 +104,7 @@ def lsuv(model, x, tolerance=0.1, max_iterations=10, orthogonal=True, seed=None,
             for layer in run.order:
                 layer.orthogonalize(seeds)
         run.normalize(forward)
-        report = _report(run, before)
+        report = report_of(run, before)
         kernels = [(v, value) for layer in run.order for v, value in layer.kernels()]
     for variable, value in kernels:
         variable.assign(value)
@@ -119,21 +120,3 @@ def lsuv(model, x, tolerance=0.1, max_iterations=10, orthogonal=True, seed=None,
             stacklevel=2,
         )
     return report
-
-
-def _report(run, before):
-    converged = [abs(variance - 1) <= run.tolerance for variance in run.after]
-    reasons = [
-        "" if good else layer.reason or f"a variance of {variance:.3g}"
-        for layer, variance, good in zip(run.order, run.after, converged, strict=True)
-    ]
-    return LSUVReport(
-        layers=[layer.layer.path for layer in run.order],
-        variance_before=np.array(before),
-        variance_after=np.array(run.after),
-        scale=np.array([layer.scale for layer in run.order]),
-        iterations=np.array([layer.iterations for layer in run.order]),
-        converged=np.array(converged),
-        reasons=reasons,
-        tolerance=run.tolerance,
-    )

@@ -43,3 +43,22 @@ class LSUVReport(Result):
                 f"{self.iterations[place]:10d}  {self.reasons[place]}".rstrip()
             )
         return "\n".join(lines)
+
+
+def report_of(run, before):
+    """The report of an `LSUVRun`, with the variances before it."""
+    converged = [abs(variance - 1) <= run.tolerance for variance in run.after]
+    reasons = [
+        "" if good else layer.reason or f"a variance of {variance:.3g}"
+        for layer, variance, good in zip(run.order, run.after, converged, strict=True)
+    ]
+    return LSUVReport(
+        layers=[layer.layer.path for layer in run.order],
+        variance_before=np.array(before),
+        variance_after=np.array(run.after),
+        scale=np.array([layer.scale for layer in run.order]),
+        iterations=np.array([layer.iterations for layer in run.order]),
+        converged=np.array(converged),
+        reasons=reasons,
+        tolerance=run.tolerance,
+    )

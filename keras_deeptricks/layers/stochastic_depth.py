@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
-from keras_deeptricks.utils.counter_noise import seed_words
 
 
 @keras.saving.register_keras_serializable(package="keras_deeptricks")
@@ -61,7 +60,7 @@ class StochasticDepth(keras.layers.Layer):
         if self.survival_probability < 1:
             # Torch adds seed and step: blocks with neighbouring seeds would drop out one after
             # the other.
-            seed = None if self.seed is None else seed_words(self.seed)[0] % 2**31
+            seed = None if self.seed is None else _mixed(self.seed)
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape):
@@ -111,6 +110,12 @@ class StochasticDepth(keras.layers.Layer):
             "mode": self.mode,
             "seed": self.seed,
         }
+
+
+def _mixed(seed):
+    from keras_deeptricks.utils.counter_noise import seed_words
+
+    return seed_words(seed)[0] % 2**31
 
 
 def survival_probabilities(blocks, last=0.5):

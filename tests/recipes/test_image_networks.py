@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from small_models import BACKEND
 
 import keras_deeptricks as kdt
 
@@ -150,8 +149,6 @@ def test_pre_activation_bottlenecks():
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(precision):
-    if BACKEND == "torch" and precision == "mixed_float16":
-        pytest.skip("torch has no float16 convolutions on a CPU")
     model = made("resnet", precision=precision, stochastic_depth=0.5)
     model.fit(IMAGES, CLASSES, batch_size=8, verbose=0)
     block = model.get_layer("block_2_1")
