@@ -4,6 +4,8 @@ import abc
 
 import keras
 
+from keras_deeptricks.utils.layer_walk import walk_layers
+
 
 class Composite(keras.Layer, abc.ABC):
     """A layer that only calls other layers, so that a graph of those says the same.
@@ -14,8 +16,9 @@ class Composite(keras.Layer, abc.ABC):
 
     def build(self, input_shape):
         if not self.trainable:
-            # The layers in it did not exist yet when it was told so, by its configuration.
-            self.trainable = False
+            # The layers in it did not exist yet when a configuration told it so.
+            for layer in walk_layers(self):
+                layer.trainable = False
         super().build(input_shape)
 
     @abc.abstractmethod
