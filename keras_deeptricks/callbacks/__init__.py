@@ -9,6 +9,8 @@ from keras_deeptricks.callbacks.one_cycle import OneCycle
 from keras_deeptricks.callbacks.performance_scheduling import PerformanceScheduling
 from keras_deeptricks.callbacks.schedule import Schedule
 from keras_deeptricks.callbacks.snapshot_ensemble import SnapshotEnsemble
+from keras_deeptricks.callbacks.training_monitor import TrainingMonitor
+from keras_deeptricks.callbacks.training_record import TrainingRecord
 
 __all__ = [
     "BackupAndRestore",
@@ -20,4 +22,6 @@ __all__ = [
     "PerformanceScheduling",
     "Schedule",
     "SnapshotEnsemble",
+    "TrainingMonitor",
+    "TrainingRecord",
 ]

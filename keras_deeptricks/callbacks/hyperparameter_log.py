@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deeptricks.callbacks.event_files import import_writer
 from keras_deeptricks.utils.compiled_step import (
     given_learning_rate,
     given_momentum,
@@ -62,7 +63,7 @@ class HyperparameterLog(keras.callbacks.Callback):
     def __init__(self, log_dir=None):
         super().__init__()
         self.log_dir = log_dir
-        self._writer_class = None if log_dir is None else _import_writer()
+        self._writer_class = None if log_dir is None else import_writer()
         self._clear()
 
     def _clear(self):
@@ -141,13 +142,3 @@ class HyperparameterLog(keras.callbacks.Callback):
                     writer.add_scalar(f"hyperparameters/{name}", value, step=int(step))
         finally:
             writer.close()
-
-
-def _import_writer():
-    try:
-        from tensorboard.summary import Writer
-    except ImportError as error:
-        raise ImportError(
-            "`log_dir` needs TensorBoard to write its files: pip install tensorboard."
-        ) from error
-    return Writer

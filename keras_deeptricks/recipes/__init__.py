@@ -1,5 +1,6 @@
 """Ready-made recipes: networks, and training in one call."""
 
+from keras_deeptricks.recipes.ablation import DefaultConfiguration, default_toggles
 from keras_deeptricks.recipes.densenet import densenet
 from keras_deeptricks.recipes.networks import default_network, self_normalizing_network
 from keras_deeptricks.recipes.residual_networks import plain_net, resnet, wide_resnet
@@ -11,8 +12,10 @@ from keras_deeptricks.recipes.training import (
 from keras_deeptricks.recipes.training_run import TrainingRun
 
 __all__ = [
+    "DefaultConfiguration",
     "TrainingRun",
     "default_network",
+    "default_toggles",
     "densenet",
     "plain_net",
     "resnet",

@@ -82,10 +82,14 @@ def random_order_preserved():
     import torch
 
     state = torch.get_rng_state()
+    # The generators of other devices, which only random layers draw from.
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         yield
     finally:
         torch.set_rng_state(state)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
 
 
 def added_losses_dropped():
@@ -103,6 +107,116 @@ def bring_weights_home(model):
     """Gives the model's variables their values where a `fit` under way (JAX) holds them."""
     if keras.config.backend() == "jax":
         model.jax_state_sync()
+
+
+def place_in_trace():
+    """Where in a graph that is being traced the program is; None where it runs eagerly.
+
+    Tensors of one place are of no use in another, such as outside a loop or a conditional.
+    """
+    if keras.config.backend() == "jax":
+        from jax.extend.core import get_opaque_trace_state
+
+        return get_opaque_trace_state(convention="nnx")
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    import torch
+
+    # Inside torch.vmap; torch has no public function that tells.
+    level = getattr(getattr(torch._C, "_functorch", None), "maybe_current_level", None)
+    return level() if level else None
+
+
+def compiled(function):
+    """`function` of tensors, compiled where the backend does that; for few calls.
+
+    It must take all values that change as arguments, also those of variables.
+    """
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        graph = tf.function(function, jit_compile=jit_for_few_calls(), autograph=False)
+
+        def call(*args):
+            # By their values: for each variable object it would be traced anew.
+            return graph(*keras.tree.map_structure(_tensorflow_tensor, args))
+
+        return call
+    return function
+
+
+def gradients_of(function, values):
+    """The result of `function` and its gradients, eagerly or inside a compiled function.
+
+    Args:
+        function: Takes a list of tensors like `values`, returns a scalar tensor and any others.
+        values: List of tensors of float type, such as the values of variables.
+
+    Returns:
+        The scalar, the others, and a list of gradients: zeros where the scalar does not depend on
+        a value.
+
+    Example:
+
+    ```python
+    from keras import ops
+    from keras_deeptricks.utils.backend import gradients_of
+
+    square = lambda values: (ops.sum(values[0] ** 2), values[0])
+    found, others, (gradient,) = gradients_of(square, [ops.convert_to_tensor([3.0])])
+    assert float(found) == 9.0 and float(gradient[0]) == 6.0
+    ```
+    """
+    names = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients, "torch": _torch_gradients}
+    return names[keras.config.backend()](function, list(values))
+
+
+def _tensorflow_gradients(function, values):
+    import tensorflow as tf
+
+    values = [_tensorflow_tensor(value) for value in values]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        result, others = function(values)
+    gradients = tape.gradient(result, values, unconnected_gradients="zero")
+    # Those of embeddings are sparse.
+    return result, others, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def _tensorflow_tensor(value):
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(value) if isinstance(value, tf.Variable) else value
+
+
+def _jax_gradients(function, values):
+    import jax
+
+    (result, others), gradients = jax.value_and_grad(function, has_aux=True)(values)
+    return result, others, gradients
+
+
+def _torch_gradients(function, values):
+    import torch
+
+    with torch.enable_grad():
+        # Parameters themselves: modules of torch inside the model use them past Keras.
+        values = [v if v.requires_grad else v.detach().requires_grad_() for v in values]
+        result, others = function(values)
+        if values and result.requires_grad:
+            gradients = torch.autograd.grad(result, values, allow_unused=True)
+        else:
+            gradients = [None] * len(values)
+    gradients = [
+        torch.zeros_like(v) if g is None else g for v, g in zip(values, gradients, strict=True)
+    ]
+    return result.detach(), others, gradients
 
 
 def steps_per_execution_for(steps_per_epoch):

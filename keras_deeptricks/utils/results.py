@@ -85,12 +85,15 @@ def to_json(value):
     """What `json` can write of arrays, NumPy scalars and containers, so that it can be read back.
 
     Arrays keep their dtype; NaN and infinities become strings, which JSON has no numbers for.
+    Dataclasses become dictionaries of their fields.
     """
     if isinstance(value, np.ndarray):
         items = to_json(value.tolist())
         return {"__array__": items, "dtype": str(value.dtype), "shape": list(value.shape)}
     if isinstance(value, np.generic):
         value = value.item()
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, float) and not np.isfinite(value):
         return {"__float__": repr(value)}
     if isinstance(value, dict):

@@ -1,0 +1,180 @@
+"""The compiled function with which a `TrainingMonitor` looks into a model."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_deeptricks.callbacks.training_record import STATISTICS
+from keras_deeptricks.utils.activation_kinds import (
+    only_rearranges,
+    saturation_bounds,
+    unit_axis,
+)
+from keras_deeptricks.utils.backend import compiled, random_order_preserved
+from keras_deeptricks.utils.layer_probe import (
+    CallNames,
+    LossGradients,
+    is_float,
+    leaf_calls_watched,
+    variables_by_layer,
+)
+
+
+class TrainingProbe:
+    """One forward and backward pass over a fixed batch, of which only scalars come home.
+
+    Args:
+        model: A built and compiled `keras.Model`.
+        data: (inputs, targets, weights) of the batch, as tensors.
+        training: Whether the layers are called as in training.
+
+    Attributes:
+        layers: Names of the layers; known after the first call.
+    """
+
+    def __init__(self, model, data, training):
+        self.data = data
+        self.step = LossGradients(model, training, self._watching, self._measured)
+        self.key = _key(model)
+        self._model = model
+        self._function = self._look if model.run_eagerly else compiled(self._look)
+        self.layers = None
+        self._calls, self._found = [], []
+
+    def fits(self, model):
+        """Whether the model still is as it was when the probe was made."""
+        return _key(model) == self.key
+
+    def weights(self):
+        """Copies of the trainable variables, on the device."""
+        return [ops.copy(variable.value) for variable in self.step.variables]
+
+    def has(self, name, statistic):
+        """Whether a layer has a statistic at all, NaN or not."""
+        if statistic in ("gradient_norm", "update_ratio"):
+            return name in self._members
+        if statistic == "saturated_share":
+            return name in self._saturating
+        return name in self._call_names
+
+    def __call__(self, before, steps):
+        """The loss, the statistics of all layers (L, 6), and the first that is not finite.
+
+        Args:
+            before: What `weights` returned before the last steps.
+            steps: Number of these steps.
+        """
+        with random_order_preserved():
+            found = self._function(self.step.values(), before, self.data)
+        found = np.asarray(ops.convert_to_numpy(found), "float64")
+        if self.layers is None:
+            self._name_layers()
+        calls = len(self._calls)
+        measured = found[1 : 1 + 5 * calls].reshape(calls, 5)
+        variables = found[1 + 5 * calls :].reshape(-1, 5)
+        return found[0], *self._by_layer(measured, variables, steps)
+
+    def _look(self, values, before, data):
+        loss, measured, gradients = self.step(values, data)
+        weights = values[0]
+        parts = [ops.reshape(ops.cast(loss, "float32"), (1,)), *measured]
+        for gradient, after, old in zip(gradients, weights, before, strict=True):
+            gradient, after, old = (ops.cast(t, "float32") for t in (gradient, after, old))
+            parts.append(
+                ops.stack(
+                    [
+                        ops.sum(ops.square(gradient)),
+                        ops.sum(ops.square(after - old)),
+                        ops.sum(ops.square(old)),
+                        ops.cast(ops.all(ops.isfinite(gradient)), "float32"),
+                        ops.cast(ops.all(ops.isfinite(after)), "float32"),
+                    ]
+                )
+            )
+        return ops.concatenate(parts)
+
+    @contextlib.contextmanager
+    def _watching(self):
+        self._calls, self._found = [], []
+        with leaf_calls_watched(self._model, self._watch):
+            yield
+
+    def _watch(self, layer, around, args, kwargs, outputs):
+        output = None if only_rearranges(layer) else _first_float(outputs)
+        if output is not None:
+            self._calls.append((layer, around))
+            self._found.append(_measures(layer, output))
+
+    def _measured(self):
+        found, self._found = self._found, []
+        return found
+
+    def _name_layers(self):
+        self._call_names = CallNames(self._calls).names
+        calls = zip(self._call_names, self._calls, strict=True)
+        self._saturating = {name for name, (layer, _) in calls if saturation_bounds(layer)}
+        groups = variables_by_layer(self.step.variables, self._calls)
+        # In the order of computation, those without outputs of their own at the end.
+        self.layers = list(dict.fromkeys([*self._call_names, *groups]))
+        at = {id(variable): i for i, variable in enumerate(self.step.variables)}
+        self._members = {name: [at[id(v)] for v in group] for name, group in groups.items()}
+
+    def _by_layer(self, measured, variables, steps):
+        table = np.full((len(self.layers), len(STATISTICS)), np.nan)
+        for name, values in zip(self._call_names, measured, strict=True):
+            table[self.layers.index(name), :4] = values[:4]
+        for name, own in self._members.items():
+            gradient, change, weight = np.sqrt(variables[own, :3].sum(axis=0))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                table[self.layers.index(name), 4:] = gradient, change / weight / max(steps, 1)
+        return table, self._first_not_finite(measured, variables)
+
+    def _first_not_finite(self, measured, variables):
+        """(Layer, what) that was not finite first, in the order of computation, or None."""
+        for name, own in self._members.items():
+            if not variables[own, 4].all():
+                return name, "weights"
+        for name, values in zip(self._call_names, measured, strict=True):
+            if not values[4]:
+                return name, "activations"
+        # Gradients are computed from the last layer to the first.
+        for name, own in reversed(self._members.items()):
+            if not variables[own, 3].all():
+                return name, "gradients"
+        return None
+
+
+def _measures(layer, output):
+    """Mean, deviation, dead share, saturated share, and 1 if all is finite."""
+    output = ops.cast(output, "float32")
+    mean = ops.mean(output)
+    deviation = ops.sqrt(ops.mean(ops.square(output - mean)))
+    axis = unit_axis(layer, len(output.shape)) if len(output.shape) > 1 else None
+    others = [other for other in range(len(output.shape)) if other != axis]
+    dead = ops.mean(ops.cast(ops.all(ops.equal(output, 0.0), axis=others), "float32"))
+    bounds = saturation_bounds(layer)
+    if bounds is None:
+        saturated = ops.full((), float("nan"))
+    else:
+        low, high = bounds
+        outside = []
+        if low is not None:
+            outside.append(ops.mean(ops.cast(output < low, "float32")))
+        if high is not None:
+            outside.append(ops.mean(ops.cast(output > high, "float32")))
+        saturated = sum(outside)
+    finite = ops.cast(ops.all(ops.isfinite(output)), "float32")
+    return ops.stack([mean, deviation, dead, saturated, finite])
+
+
+def _first_float(outputs):
+    for leaf in keras.tree.flatten(outputs):
+        if ops.is_tensor(leaf) and len(leaf.shape) and is_float(leaf):
+            return leaf
+    return None
+
+
+def _key(model):
+    return tuple(id(variable) for variable in model.trainable_variables)

@@ -1,0 +1,1 @@
+"""The training doctor: checks of a model, its data and its training."""

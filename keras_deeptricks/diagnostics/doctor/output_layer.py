@@ -1,0 +1,15 @@
+"""Detectors of outputs that do not suit the loss, the targets or the metrics."""
+
+from keras_deeptricks.diagnostics.doctor.binary_outputs import binary_outputs
+from keras_deeptricks.diagnostics.doctor.categorical_outputs import categorical_outputs
+from keras_deeptricks.diagnostics.doctor.output_metrics import output_metrics
+from keras_deeptricks.diagnostics.doctor.regression_outputs import regression_outputs
+from keras_deeptricks.diagnostics.doctor.single_unit_softmax import single_unit_softmax
+
+DETECTORS = (
+    single_unit_softmax,
+    categorical_outputs,
+    binary_outputs,
+    regression_outputs,
+    output_metrics,
+)

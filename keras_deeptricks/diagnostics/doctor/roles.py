@@ -1,0 +1,291 @@
+"""What a layer or operation does to its input, as far as detectors ask."""
+
+import keras
+
+from keras_deeptricks.utils.layer_walk import walk_layers
+
+_CONVOLUTIONS = tuple(
+    getattr(keras.layers, f"{kind}{n}D")
+    for kind, ns in (
+        ("Conv", "123"),
+        ("DepthwiseConv", "12"),
+        ("SeparableConv", "12"),
+    )
+    for n in ns
+) + (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_POOLING = tuple(
+    getattr(keras.layers, f"{kind}Pooling{n}D")
+    for kind in ("Average", "GlobalAverage", "Max", "GlobalMax")
+    for n in "123"
+)
+_MAX_POOLING = tuple(
+    getattr(keras.layers, f"{kind}Pooling{n}D") for kind in ("Max", "GlobalMax") for n in "123"
+)
+DROPOUT = (
+    keras.layers.Dropout,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
+NORMALIZATION = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.UnitNormalization,
+    *((keras.layers.RMSNormalization,) if hasattr(keras.layers, "RMSNormalization") else ()),
+)
+_RESHAPING = (
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+    keras.layers.UpSampling1D,
+    keras.layers.UpSampling2D,
+    keras.layers.UpSampling3D,
+    keras.layers.Identity,
+    keras.layers.ActivityRegularization,
+    keras.layers.Masking,
+)
+# Layers that apply an activation and nothing else, by the activation's name.
+_ACTIVATION_LAYERS = {
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "PReLU": "prelu",
+    "ELU": "elu",
+    "Softmax": "softmax",
+}
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_GLOBAL_POOLING = tuple(
+    getattr(keras.layers, f"Global{kind}Pooling{n}D") for kind in ("Average", "Max") for n in "123"
+)
+_LINEAR_MERGES = (
+    keras.layers.Add,
+    keras.layers.Subtract,
+    keras.layers.Average,
+    keras.layers.Concatenate,
+)
+_RESHAPING_OPERATIONS = {"Reshape", "Transpose", "ExpandDims", "Squeeze", "Ravel", "Cast", "Copy"}
+_SCALING_OPERATIONS = {
+    *_RESHAPING_OPERATIONS,
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Divide",
+    "TrueDivide",
+    "Negative",
+    "GetItem",
+    "Mean",
+    "Sum",
+}
+_ACTIVATION_OPERATIONS = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Elu": "elu",
+    "Selu": "selu",
+    "Gelu": "gelu",
+    "Silu": "silu",
+    "LeakyRelu": "leaky_relu",
+    "Softplus": "softplus",
+    "Exp": "exponential",
+    "HardSigmoid": "hard_sigmoid",
+}
+
+# What an output activation can yield: lowest and highest value.
+RANGES = {
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "sparsemax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "relu": (0.0, float("inf")),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, float("inf")),
+    "exponential": (0.0, float("inf")),
+    "elu": (-1.0, float("inf")),
+    "selu": (-1.7581, float("inf")),
+    "log_softmax": (float("-inf"), 0.0),
+    "log_sigmoid": (float("-inf"), 0.0),
+}
+
+
+def is_convolution(layer):
+    """True for every kind of convolution."""
+    return isinstance(layer, _CONVOLUTIONS)
+
+
+def is_dense(layer):
+    """True for dense layers."""
+    return isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense))
+
+
+def is_dropout(layer):
+    """True for every kind of dropout, also this library's, that drops anything."""
+    return isinstance(layer, DROPOUT) and bool(getattr(layer, "rate", 0))
+
+
+def is_pooling(layer):
+    """True for pooling of any kind."""
+    return isinstance(layer, _POOLING)
+
+
+def is_normalization(layer):
+    """True for layers that normalize activations."""
+    return isinstance(layer, NORMALIZATION)
+
+
+def has_kernel(layer):
+    """True for layers that multiply by a kernel: dense, convolution; not recurrent ones."""
+    layer = inner_layer(layer)
+    return is_convolution(layer) or is_dense(layer)
+
+
+def is_recurrent(layer):
+    """True for recurrent layers, also inside `Bidirectional`."""
+    return isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional))
+
+
+def is_depthwise(layer):
+    """True for convolutions of each channel by itself."""
+    return isinstance(
+        inner_layer(layer), (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+    )
+
+
+def is_transposed(layer):
+    """True for transposed convolutions, which make maps larger."""
+    return isinstance(inner_layer(layer), _TRANSPOSED)
+
+
+def is_global_pooling(layer):
+    """True for pooling over all positions."""
+    return isinstance(layer, _GLOBAL_POOLING)
+
+
+def is_average_pooling(layer):
+    """True for pooling by the mean."""
+    return is_pooling(layer) and not isinstance(layer, _MAX_POOLING)
+
+
+def is_one_input_operation(layer):
+    """True for plain operations that are affine where they take one tensor, such as `x / 255`."""
+    return not isinstance(layer, keras.Layer) and type(layer).__name__ in _SCALING_OPERATIONS
+
+
+def is_linear_merge(layer):
+    """True for what adds, subtracts, averages or concatenates tensors."""
+    if isinstance(layer, keras.Layer):
+        return isinstance(layer, _LINEAR_MERGES)
+    return type(layer).__name__ in ("Add", "Subtract", "Concatenate", "Stack")
+
+
+def computes_as_keras(layer):
+    """True if a layer computes as Keras wrote it: nothing overrides its `call`."""
+    layer = inner_layer(layer)
+    return getattr(type(layer).call, "__module__", "").startswith("keras.")
+
+
+def inner_layer(layer):
+    """The layer inside a `TimeDistributed` or `SpectralNormalization`, else the layer."""
+    while isinstance(layer, keras.layers.Wrapper) and not isinstance(
+        layer, keras.layers.Bidirectional
+    ):
+        layer = layer.layer
+    return layer
+
+
+def activation_of(layer):
+    """The canonical name of the activation that a layer ends with.
+
+    Returns:
+        A name such as `"relu"`, `"linear"` for none, `"custom"` for a function of one's own,
+        None for layers and operations that are no activation and have none.
+    """
+    layer = inner_layer(layer)
+    kind = type(layer).__name__
+    if isinstance(layer, keras.Layer):
+        for name, activation in _ACTIVATION_LAYERS.items():
+            if isinstance(layer, getattr(keras.layers, name)):
+                return activation
+        if isinstance(layer, keras.layers.RNN) or not hasattr(layer, "activation"):
+            return None
+        return activation_name(layer.activation)
+    return _ACTIVATION_OPERATIONS.get(kind)
+
+
+def activation_name(activation):
+    """The canonical name of an activation function, layer or None."""
+    if activation is None:
+        return "linear"
+    if isinstance(activation, keras.Layer):
+        return activation_of(activation) or "custom"
+    for name in vars(keras.activations):
+        if getattr(keras.activations, name) is activation and name not in ("get", "serialize"):
+            return {"swish": "silu"}.get(name, name)
+    return getattr(activation, "__name__", "custom")
+
+
+def is_pure_activation(layer):
+    """True for layers and operations that apply an activation and nothing else."""
+    if not isinstance(layer, keras.Layer):
+        return type(layer).__name__ in _ACTIVATION_OPERATIONS
+    kinds = tuple(getattr(keras.layers, name) for name in _ACTIVATION_LAYERS)
+    return isinstance(layer, (keras.layers.Activation, *kinds))
+
+
+def passes_values(layer):
+    """True for what only rearranges, drops or copies values, so that their range stays."""
+    if not isinstance(layer, keras.Layer):
+        return type(layer).__name__ in _RESHAPING_OPERATIONS
+    if isinstance(layer, keras.layers.Activation):
+        return activation_of(layer) == "linear"
+    return isinstance(layer, (*_RESHAPING, *_POOLING, *DROPOUT, keras.layers.GaussianNoise))
+
+
+def is_affine(layer):
+    """True for what computes an affine function of its one input at inference."""
+    if isinstance(layer, _MAX_POOLING):
+        return False
+    if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Rescaling)):
+        return True
+    if isinstance(layer, keras.layers.Normalization) or passes_values(layer):
+        return True
+    return has_kernel(layer) and activation_of(layer) == "linear"
+
+
+def kernels_of(layer):
+    """The kernels of a layer, outputs along the last axis (but for depthwise ones)."""
+    layer = inner_layer(layer)
+    names = ("kernel", "_kernel", "depthwise_kernel", "pointwise_kernel")
+    found = {}
+    for name in names:
+        value = getattr(layer, name, None)
+        if value is not None and len(value.shape) >= 2:
+            found[id(value)] = value
+    return list(found.values())
+
+
+def parts_of(layer):
+    """A layer and all layers in it; nothing for a plain operation."""
+    return list(walk_layers(layer)) if isinstance(layer, keras.Layer) else []
