@@ -141,34 +141,32 @@ class TrainingMonitor(keras.callbacks.Callback):
         self._epoch = epoch
         self._base = _steps_done(self.model)
 
+    # Not at the end of a batch: on JAX Keras waits for every step if a callback listens there.
     def on_train_batch_begin(self, batch, logs=None):
-        # On JAX each look at the model costs: the weights have to be brought home.
+        # Each look at the model costs on JAX: the weights have to be brought home.
         first = self._base + batch
+        if self._before is not None:
+            self._observe(first)
         if not self._is_due(first, first + self._steps_at_once):
             return
         model = self.model
-        self._first = _steps_done(model)
-        self._before = []
+        self._first, self._before = first, []
         if not model.built:
             return
         if self._probe is None or not self._probe.fits(model):
             self._probe = TrainingProbe(model, self._data, self.training)
         self._before = self._probe.weights()
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self._before is None:
-            return
-        before, self._before = self._before, None
-        model = self.model
-        done = _steps_done(model)
-        # An epoch's last execution may have fewer steps.
-        if self._is_due(self._first, done):
-            self._observe(model, before, done)
-
     def _is_due(self, first, end):
         return -(-first // self.every) * self.every < end
 
-    def _observe(self, model, before, done):
+    def _observe(self, done):
+        """Records the execution that ended after `done` steps, if it is one to be observed."""
+        before, self._before = self._before, None
+        model = self.model
+        # An epoch's last execution may have fewer steps.
+        if not self._is_due(self._first, done):
+            return
         is_new = not before
         if is_new:
             # It was built in this step: from what weights is not known.
@@ -193,6 +191,8 @@ class TrainingMonitor(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
+        if self._before is not None:
+            self._observe(_steps_done(self.model))
         # Not among the logs, which the progress bar would print.
         history = getattr(self.model, "history", None)
         if history is not None and self._records:

@@ -40,6 +40,7 @@ class TrainingProbe:
         self.key = _key(model)
         self._model = model
         self._function = self._look if model.run_eagerly else compiled(self._look)
+        self._copies = _copies if model.run_eagerly else compiled(_copies)
         self.layers = None
         self._calls, self._found = [], []
 
@@ -49,7 +50,7 @@ class TrainingProbe:
 
     def weights(self):
         """Copies of the trainable variables, on the device."""
-        return [ops.copy(variable.value) for variable in self.step.variables]
+        return self._copies([variable.value for variable in self.step.variables])
 
     def has(self, name, statistic):
         """Whether a layer has a statistic at all, NaN or not."""
@@ -144,6 +145,10 @@ class TrainingProbe:
             if not variables[own, 3].all():
                 return name, "gradients"
         return None
+
+
+def _copies(values):
+    return [ops.copy(value) for value in values]
 
 
 def _measures(layer, output):

@@ -104,7 +104,10 @@ def goal_of(judge, outputs, x, y, sample_weight, structure):
         return min(values, default=math.nan)
 
     best = [best_prediction(o, groups, weights_of(sample_weight, i)) for i, o in enumerate(outputs)]
-    scores = [score_of(o, p) for o, p in zip(outputs, best, strict=True) if p is not None]
+    counted = scored(outputs)
+    scores = [
+        score_of(o, p) for o, p in zip(outputs, best, strict=True) if p is not None and o in counted
+    ]
     scores = [value for value in scores if math.isfinite(value)]
     return Goal(
         lowest=loss(groups, False),
@@ -228,6 +231,14 @@ def kind_of(output):
     if name.startswith("binary"):
         return "binary"
     return "numbers"
+
+
+def scored(outputs):
+    """The outputs whose scores count: those with an accuracy if there are any, else all.
+
+    An R² is never exactly 1, which an accuracy can be asked for.
+    """
+    return [o for o in outputs if kind_of(o) != "numbers"] or list(outputs)
 
 
 def is_hard(target):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_deeptricks.diagnostics.batch_overfit_goal import is_hard, kind_of, score_of
+from keras_deeptricks.diagnostics.batch_overfit_goal import is_hard, kind_of, score_of, scored
 from keras_deeptricks.utils.backend import jit_for_few_calls, random_order_preserved
 from keras_deeptricks.utils.compiled_step import borrowed_for_training
 from keras_deeptricks.utils.layer_walk import walk_layers
@@ -216,7 +216,7 @@ def _mean_score(outputs, y_pred):
     scores = []
     for output, prediction in zip(outputs, keras.tree.flatten(y_pred), strict=True):
         target = output.best_target
-        if target is None:
+        if target is None or output not in scored(outputs):
             continue
         prediction = ops.cast(prediction, "float32")
         kind = kind_of(output)
@@ -303,7 +303,7 @@ def is_learned(batch, loss, score, first):
     if not excess <= REACHED:
         return False
     best = batch.goal.best_score
-    right = kind_of(batch.outputs[0]) != "numbers" if batch.outputs else False
+    right = any(kind_of(output) != "numbers" for output in batch.outputs or ())
     return not right or not math.isfinite(score) or score >= best - 1e-6
 
 
@@ -326,7 +326,9 @@ def _ends(model, batch):
         outputs = keras.tree.map_structure(_as_float, outputs)
         flat = [np.asarray(leaf) for leaf in keras.tree.flatten(outputs)]
         loss = batch.judge.loss_of(batch.y, outputs, batch.sample_weight)
-        scores = [score_of(o, p) for o, p in zip(batch.outputs or (), flat, strict=False)]
+        outputs = batch.outputs or ()
+        pairs = zip(outputs, flat, strict=False)
+        scores = [score_of(o, p) for o, p in pairs if o in scored(outputs)]
         scores = [value for value in scores if math.isfinite(value)]
         found.append((loss, float(np.mean(scores)) if scores else math.nan, flat))
     return [end for end in found if math.isfinite(end[0])]

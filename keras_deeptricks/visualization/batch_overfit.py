@@ -76,7 +76,8 @@ def plot_batch_overfit(result, ax=None):
     ax.set_title(
         f"One batch of {result.rows} rows: {'learned' if result.reached else 'NOT learned'}"
     )
-    ax.legend(fontsize="small")
+    if ax.lines:
+        ax.legend(fontsize="small")
     return ax
 
 

@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-
-import keras_deeptricks as kdt
-from keras_deeptricks.diagnostics.batch_overfit_goal import equal_rows
-from tests.small_models import (
+from small_models import (
     Subclassed,
     assert_identical,
     class_data,
     regression_data,
     whole_state,
 )
+
+import keras_deeptricks as kdt
+from keras_deeptricks.diagnostics.batch_overfit_goal import equal_rows
 
 overfit = kdt.diagnostics.overfit_batch
 SPARSE = "sparse_categorical_crossentropy"
@@ -83,7 +83,9 @@ def test_several_outputs_and_dropout():
         "b": layers.Dense(1, name="b")(body),
     }
     model = keras.Model(inputs, outputs)
-    model.compile(keras.optimizers.Adam(0.02), {"a": SPARSE, "b": "mse"}, loss_weights={"b": 0.5})
+    model.compile(
+        keras.optimizers.Adam(0.02), {"a": SPARSE, "b": "mse"}, loss_weights={"a": 1.0, "b": 0.5}
+    )
     before = whole_state(model)
     result = overfit(model, x, {"a": y, "b": x[:, :1]})
     assert result.reached

@@ -1,5 +1,7 @@
 """The loss landscape: each point is what `evaluate` says; the model stays itself."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -274,12 +276,13 @@ class Batches(keras.utils.PyDataset):
 
 
 def data_sets():
-    import torch
-
     yield Batches()
     yield (Batches()[index] for index in range(3))
-    tensors = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
-    yield torch.utils.data.DataLoader(tensors, batch_size=32)
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        tensors = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+        yield torch.utils.data.DataLoader(tensors, batch_size=32)
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
@@ -290,7 +293,6 @@ def test_data_sets():
     model = compiled()
     options = {"directions": 1, "points": 3}
     expected = loss_landscape(model, X, Y, batch_size=32, **options)
-    pytest.importorskip("torch")
     for data in data_sets():
         found = loss_landscape(model, data, **options)
         assert found.rows == 90
@@ -342,6 +344,26 @@ def test_an_interruption_leaves_the_model_as_before():
     with pytest.raises(KeyboardInterrupt):
         loss_landscape(model, Batches(error_at=1), trajectory=path[::-1])
     assert_identical(before, whole_state(model))
+
+
+def test_between_two_epochs():
+    weights, finals = [], []
+    for looks in (False, True):
+        model = dense_model(outputs=3)
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        losses = []
+
+        def look(epoch, logs, model=model, losses=losses):
+            weights.append(model.get_weights())
+            losses.append(loss_landscape(model, X, Y, directions=1, points=2).center_loss)
+
+        callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=look)] if looks else []
+        keras.utils.set_random_seed(1)
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=callbacks)
+        finals.append(model.get_weights())
+    assert_identical(*finals)  # looking changes neither the dropout nor the order of the rows
+    model.set_weights(weights[0])
+    np.testing.assert_allclose(losses[0], model.evaluate(X, Y, verbose=0), **ROUNDING)
 
 
 def test_a_seed_gives_the_same_landscape():

@@ -51,8 +51,7 @@ def default_network_on_diabetes_in_its_units():
         adapt_to=x,
         adapt_targets_to=y,
         optimizer="rmsprop",
-        learning_rate=3e-3,
-        momentum=0.0,
+        momentum=0.9,
         seed=0,
     )
     return Program(model, x, y)

@@ -105,18 +105,22 @@ def _of_targets(output):
             "same label.",
             remedy,
         )
-    elif kind.kind == "one_hot" and output.units > 2 and target.ndim == 2:
-        if len(target) >= _ROWS and output.activation != "softmax":
-            yield Finding(
-                "loss_mismatch",
-                "warning",
-                "loss",
-                f"Every row of the targets has exactly one 1 in {output.units} columns, under "
-                f"{label}.",
-                "The classes exclude each other, which this loss does not use: predicting none of "
-                "them already looks good.",
-                "Use a softmax with categorical_crossentropy.",
-            )
+    elif _excludes(output) and output.activation != "softmax":
+        yield Finding(
+            "loss_mismatch",
+            "warning",
+            "loss",
+            f"Every row of the targets has exactly one 1 in {output.units} columns, under {label}.",
+            "The classes exclude each other, which this loss does not use: predicting none of "
+            "them already looks good.",
+            "Use a softmax with categorical_crossentropy.",
+        )
+
+
+def _excludes(output):
+    """Whether the targets are one of several classes, as far as the rows can show."""
+    one_hot = output.kind.kind == "one_hot" and output.target.ndim == 2
+    return one_hot and output.units > 2 and len(output.target) >= _ROWS
 
 
 def _beyond(output, kind, classes):

@@ -12,7 +12,9 @@ def first_nan(case):
         inputs, outputs = _finite_share(call.inputs), _finite_share(call.outputs)
         if outputs < 1 and inputs == 1:
             broken = [v.path for v in call.layer.variables if not _is_finite(v)]
-            cause = f" Its weights are not finite either: {', '.join(broken[:3])}." if broken else ""
+            cause = ""
+            if broken:
+                cause = f" Its weights are not finite either: {', '.join(broken[:3])}."
             yield Finding(
                 "nan",
                 "error",

@@ -17,7 +17,8 @@ LARGEST_OF_SCALED_PIXELS, LARGE_OF_BYTES = 100.0, 10.0
 # square of it larger than along the feature's own variation. Below 1 the mean itself is harmless.
 FAR_OFF, NOTED_OFF, HARMLESS_MEAN = 30.0, 12.0, 1.0
 # Deviations so small that the network starts, and for long remains, a constant function.
-TINY = 1e-3
+# Pixels that were divided by 255 twice are below a hundredth.
+TINY, TINY_AT_MOST = 1e-3, 0.01
 # The largest deviation of a column to the smallest.
 UNEVEN = 100.0
 _BYTES = "Divide pixels by 255, in the data or with keras.layers.Rescaling(1 / 255) at the input."
@@ -81,7 +82,7 @@ def scale_verdict(scales, is_image=False):
     large = np.flatnonzero(scales.size > LARGE)
     if len(large):
         return "warning", "large", large
-    if scales.deviation[varying].max() < TINY:
+    if scales.deviation[varying].max() < TINY or scales.largest < TINY_AT_MOST:
         return "warning", "tiny", np.flatnonzero(varying)
     ratio = np.abs(scales.mean) / np.where(varying, scales.deviation, np.inf)
     off = (ratio > FAR_OFF) & (np.abs(scales.mean) > HARMLESS_MEAN)

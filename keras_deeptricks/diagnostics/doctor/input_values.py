@@ -112,8 +112,8 @@ def _nan_finding(name, leaf, where, severity="error"):
         "input_nan",
         severity,
         name,
-        f"The {where} data hold {' and '.join(counts)} in {len(rows)} of {len(leaf)} rows{columns}; "
-        f"the first is row {rows[0]}.",
+        f"The {where} data hold {' and '.join(counts)} in {len(rows)} of {len(leaf)} rows"
+        f"{columns}; the first is row {rows[0]}.",
         "One of them makes the loss of its batch NaN, and after the step all weights."
         if where == "training"
         else "One of them makes the validation loss NaN, so that it tells nothing.",

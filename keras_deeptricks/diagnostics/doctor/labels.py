@@ -4,9 +4,9 @@ import numpy as np
 
 from keras_deeptricks.diagnostics.doctor.columns import as_table, outputs_with_targets
 from keras_deeptricks.diagnostics.doctor.finding import Finding
-from keras_deeptricks.diagnostics.doctor.objective import REGRESSION
+from keras_deeptricks.diagnostics.doctor.objective import CROSSENTROPIES
 
-# Rows of the most frequent class for one of the rarest: a batch of 32 holds few of the rare, if any.
+# Rows of the most frequent class for one of the rarest: a batch of 32 holds few of the rare.
 NOTED_RATIO = 10.0
 # Nearly all rows are of one class: always telling it looks like a good model.
 NEARLY_ALL = 0.95
@@ -58,11 +58,14 @@ def labels_of(target, kind):
 
 
 def is_classification(output):
-    """True if the targets of an `Output` are classes and its loss is not one of a regression."""
+    """True if the targets of an `Output` are classes, and its loss takes them so."""
     if output.kind is None or output.kind.kind not in ("labels", "binary", "one_hot"):
         return False
-    name = "custom" if output.loss is None else output.loss.name
-    return name not in REGRESSION or output.kind.kind != "labels"
+    if output.kind.kind != "labels" or (output.loss and output.loss.name in CROSSENTROPIES):
+        return True
+    # Whole numbers may be counts: of classes there is a unit for each.
+    unknown = output.loss is None or output.loss.name == "custom"
+    return unknown and output.units >= max(2, len(output.kind.classes))
 
 
 def find_class_imbalance(case):
@@ -131,16 +134,17 @@ def _of_maps(output, target):
         what = f"The most frequent class occurs {ratio:.3g} times as often as the rarest."
     else:
         return
-    if ratio > NOTED_RATIO_OF_MAPS and output.loss is not None and output.loss.name != "custom":
-        if output.loss.name not in REGRESSION:
-            yield Finding(
-                "class_imbalance",
-                "note",
-                output.layer,
-                what,
-                "What is rare hardly counts in the loss.",
-                "Weigh it in the loss, or use a focal or Dice loss.",
-            )
+    if ratio > NOTED_RATIO_OF_MAPS and output.loss is not None:
+        if output.loss.name not in CROSSENTROPIES:
+            return
+        yield Finding(
+            "class_imbalance",
+            "note",
+            output.layer,
+            what,
+            "What is rare hardly counts in the loss.",
+            "Weigh it in the loss, or use a focal or Dice loss.",
+        )
 
 
 def _is_aware(output, losses, metrics=()):
@@ -170,9 +174,13 @@ def find_few_rows(case):
     features = sum(int(np.prod(leaf.shape[1:])) for leaf in case.finite.inputs)
     classes = 0
     for output, target in outputs_with_targets(case):
-        if target is not None and is_classification(output):
-            labels = labels_of(target, output.kind)
-            classes = max(classes, 0 if labels is None else len(np.unique(labels)))
+        if target is None or output.kind is None:
+            continue
+        labels = labels_of(target, output.kind) if is_classification(output) else None
+        if labels is None and output.loss and output.loss.name == CROSSENTROPIES[0]:
+            # So few labels that they hardly recur.
+            labels = target if np.size(target) == rows else None
+        classes = max(classes, 0 if labels is None else len(np.unique(labels)))
     tables = all(leaf.ndim <= 2 and leaf.dtype.kind in "biuf" for leaf in case.finite.inputs)
     said = None
     if classes and rows < FEW_PER_CLASS * classes:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-import zlib
 
 import numpy as np
 
-# Rows that are looked at, and columns to which more are projected at random.
-_MOST_ROWS, _MOST_COLUMNS, _MOST_TARGETS = 1500, 128, 32
-_WORDS = 256
+from keras_deeptricks.diagnostics.doctor.relatedness_views import standardized, views_of
+
+# Rows that are looked at, and columns of targets to which more are projected at random.
+_MOST_ROWS, _MOST_TARGETS = 1500, 32
 _FOLDS = 5
 _NEIGHBOURS = 10
 # Columns of random nonlinear features, which see products of inputs that others do not.
@@ -76,7 +76,7 @@ def relatedness(inputs, target, rng):
     nothing = Relatedness(1.0, math.nan, math.nan, math.nan, math.nan, len(rows))
     if len(rows) < 20 or coded.shape[1] == 0:
         return nothing
-    views = _views([np.asarray(leaf)[rows] for leaf in inputs], rng)
+    views = views_of([np.asarray(leaf)[rows] for leaf in inputs], rng)
     if not views:
         return nothing
     folds = rng.permutation(len(rows)) % _FOLDS
@@ -148,86 +148,15 @@ def _coded_targets(target, rng):
         return coded - coded.mean(axis=0), (classes, codes - coded.mean(axis=0))
     table = table[:, table.std(axis=0) > 0]
     if table.shape[1] > _MOST_TARGETS:
-        table = _standard(table) @ rng.normal(size=(table.shape[1], _MOST_TARGETS))
+        table = standardized(table) @ rng.normal(size=(table.shape[1], _MOST_TARGETS))
     # Ranks, so that a few enormous values do not decide.
     ranks = np.argsort(np.argsort(table, axis=0), axis=0) if table.shape[1] else table
-    return _standard(ranks.astype("float64")), None
-
-
-def _views(inputs, rng):
-    """Tables of standardized columns: the values, and what does not depend on their places."""
-    values, counts = [], []
-    for leaf in inputs:
-        if leaf.dtype.kind not in "biuf":
-            counts.append(_word_counts(leaf))
-            continue
-        leaf = leaf.astype("float64")
-        table = leaf.reshape(len(leaf), -1)
-        if _are_tokens(table):
-            counts.append(_token_counts(table))
-        elif leaf.ndim >= 3 and leaf.shape[1] >= 8:
-            # What of a wave does not depend on where it begins.
-            waves = np.abs(np.fft.rfft(leaf, axis=1))
-            counts.append(waves.reshape(len(leaf), -1))
-        values.append(table)
-    views = []
-    for parts in (values, counts):
-        if parts:
-            table = _standard(np.concatenate(parts, axis=1))
-            table = table[:, np.abs(table).max(axis=0) > 0]
-            if table.shape[1] > 2 * _MOST_COLUMNS:
-                table = table @ rng.normal(size=(table.shape[1], _MOST_COLUMNS))
-                table = _standard(table)
-            if table.shape[1]:
-                views.append(table)
-    return views
-
-
-def _are_tokens(table):
-    if table.shape[1] < 4 or table.min() < 0 or table.max() < 10:
-        return False
-    return bool(np.all(table == np.round(table)))
-
-
-def _token_counts(table):
-    values, codes = np.unique(table, return_inverse=True)
-    codes = codes.reshape(table.shape)
-    frequent = np.argsort(-np.bincount(codes.ravel()), kind="stable")[:_WORDS]
-    place = np.full(len(values), -1)
-    place[frequent] = np.arange(len(frequent))
-    return _counted(place[codes], len(frequent))
-
-
-def _word_counts(leaf):
-    texts = [" ".join(map(_as_text, row)) for row in leaf.reshape(len(leaf), -1).tolist()]
-    counts = np.zeros((len(texts), _WORDS))
-    for row, text in enumerate(texts):
-        for word in text.lower().split():
-            counts[row, zlib.crc32(word.encode()) % _WORDS] += 1
-    return counts
-
-
-def _as_text(value):
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _counted(places, size):
-    counts = np.zeros((len(places), size))
-    rows = np.repeat(np.arange(len(places)), places.shape[1])
-    flat = places.ravel()
-    np.add.at(counts, (rows[flat >= 0], flat[flat >= 0]), 1)
-    return counts
-
-
-def _standard(table):
-    deviation = table.std(axis=0)
-    flat = deviation <= 1e-7 * np.abs(table).max(axis=0, initial=0)
-    return np.where(flat, 0.0, (table - table.mean(axis=0)) / np.where(flat, 1.0, deviation))
+    return standardized(ranks.astype("float64")), None
 
 
 def _cross_validated(learner, table, coded, folds, rng):
-    told = np.zeros_like(coded)
-    table = learner.features(table, rng)
+    told = np.zeros(coded.shape)
+    table, coded = learner.features(table, rng), coded.astype("float32")
     for fold in range(_FOLDS):
         held = folds == fold
         if held.any() and not held.all():
@@ -266,7 +195,7 @@ class _Ridge:
         mean, offset = table.mean(axis=0), coded.mean(axis=0)
         centre = table - mean
         # A tenth of the rows as a penalty: mild for strong columns, and many columns do no harm.
-        products = centre.T @ centre + 0.1 * len(table) * np.eye(table.shape[1])
+        products = centre.T @ centre + 0.1 * len(table) * np.eye(table.shape[1], dtype=table.dtype)
         return (asked - mean) @ np.linalg.solve(products, centre.T @ (coded - offset)) + offset
 
 
@@ -274,7 +203,8 @@ class _RandomFeatures(_Ridge):
     @staticmethod
     def features(table, rng):
         weights = rng.normal(size=(table.shape[1], _RANDOM_FEATURES)) / math.sqrt(table.shape[1])
-        return np.maximum(table @ weights + rng.normal(size=_RANDOM_FEATURES), 0.0)
+        units = table @ weights.astype(table.dtype)
+        return np.maximum(units + rng.normal(size=_RANDOM_FEATURES).astype(table.dtype), 0)
 
 
 _LEARNERS = {"knn": _Neighbours, "linear": _Ridge, "nonlinear": _RandomFeatures}

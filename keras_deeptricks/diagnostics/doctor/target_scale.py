@@ -111,7 +111,7 @@ def _finding(output, severity, kind, mean, deviation):
             "There is nothing to be learned from targets that are all the same.",
             "Look at how the targets are read and prepared.",
         )
-    about = "targets with mean {:.4g} and deviation {:.4g}".format(mean, deviation)
+    about = f"targets with mean {mean:.4g} and deviation {deviation:.4g}"
     if kind == "tiny":
         explanation = (
             "The random start dwarfs what is to be learned, and a squared error this small has "

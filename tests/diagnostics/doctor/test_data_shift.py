@@ -18,7 +18,8 @@ def test_by_hand():
     assert smirnov_distance([0, 0, 1, 1], [0, 1, 1, 1]) == 0.25
     shift = shift_of([[0.0, 5], [2, 5]], [[4.0, 5], [6, 5]])
     # Deviations of 1 in both, and means of 1 and 5; a constant has no shift.
-    assert shift.mean.tolist() == [4, 0] and shift.distance.tolist() == [1, 0]
+    assert shift.mean.tolist() == [4, 0]
+    assert shift.distance.tolist() == [1, 0]
     images = np.zeros((3, 5, 5, 2))
     images[..., 1] = 4
     assert features_of(images).tolist() == [[0, 4, 0, 0]] * 3
@@ -41,7 +42,8 @@ def test_tables():
     moved = x.copy()
     moved[300:, 1] += 2.5
     (finding,) = find_data_shift(case_of(classifier((5,)), *split(moved, y)))
-    assert finding.severity == "warning" and ": 1." in finding.evidence
+    assert finding.severity == "warning"
+    assert ": 1." in finding.evidence
     slightly = x.copy()
     slightly[300:, 1] += 0.8
     assert found(find_data_shift, case_of(classifier((5,)), *split(slightly, y))) == NOTE

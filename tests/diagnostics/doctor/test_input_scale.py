@@ -17,7 +17,8 @@ from keras_deeptricks.layers import Standardization
 
 def test_scales_by_hand():
     scales = feature_scales(np.array([[[1.0, 3.0], [-5.0, 5.0]]]), axis=1)
-    assert scales.mean.tolist() == [2, 0] and scales.deviation.tolist() == [1, 5]
+    assert scales.mean.tolist() == [2, 0]
+    assert scales.deviation.tolist() == [1, 5]
     np.testing.assert_allclose(scales.size, [np.sqrt(5), 5], rtol=1e-12)
     assert scales.largest == 5
 
@@ -35,6 +36,7 @@ def test_scales_by_hand():
         (9, 0.1, ("warning", "offset")),
         (9, 0.5, ("note", "offset")),
         (0, 1e-4, ("warning", "tiny")),
+        (0, 0.0015, ("warning", "tiny")),
     ],
 )
 def test_verdicts(mean, deviation, expected):
@@ -92,7 +94,8 @@ def test_raw_inputs_are_found():
     for case in cases:
         assert found(find_input_scale, case) == [("input_scale", "warning")]
     (finding,) = find_input_scale(cases[2])
-    assert finding.layer == "conv" and "255" in finding.remedy
+    assert finding.layer == "conv"
+    assert "255" in finding.remedy
 
 
 def test_scaled_inputs_are_silent():
@@ -118,7 +121,7 @@ def test_scaled_inputs_are_silent():
             labels(60),
         ),
         case_of(classifier((10,), 3, embedding, layers.LSTM(2), dtype="int32"), tokens, y),
-        case_of(subclassed(300.0), x, y),
+        case_of(subclassed(300.0), 300 * table(False), y),
         case_of(classifier((4,)), (x > 0).astype("int32"), y),
     ]
     for place, case in enumerate(cases):

@@ -19,7 +19,8 @@ from keras_deeptricks.diagnostics.doctor.input_values import (
 def test_non_finite_by_hand():
     nan, infinite, rows, columns = non_finite(np.array([[1.0, np.nan], [np.inf, np.nan], [0, 0]]))
     assert (nan, infinite) == (2, 1)
-    assert rows.tolist() == [0, 1] and columns.tolist() == [0, 1]
+    assert rows.tolist() == [0, 1]
+    assert columns.tolist() == [0, 1]
     assert non_finite(np.array([1, 2]))[:2] == (0, 0)
 
 
@@ -93,7 +94,8 @@ def test_it_names_input_rows_and_columns():
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     (finding,) = find_nan(case_of(model, x, labels(40)))
     assert finding.layer == "rest"
-    assert "columns 2" in finding.evidence and "row 11" in finding.evidence
+    assert "columns 2" in finding.evidence
+    assert "row 11" in finding.evidence
 
 
 @pytest.mark.parametrize("column", [np.zeros(60), "copy", "proportional"])

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from doctor_cases import Batches, case_of, classifier, found, labels, normal
+from doctor_cases import Batches, case_of, classifier, found, normal
 from keras import layers
 
 from keras_deeptricks.diagnostics.doctor.labels import (
@@ -49,7 +49,8 @@ def test_one_hot_and_single_units():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1, "sigmoid", name="p")])
     model.compile("sgd", "binary_crossentropy")
     (finding,) = find_class_imbalance(case_of(model, x, y[:, None].astype("float32")))
-    assert finding.severity == "warning" and finding.layer == "p"
+    assert finding.severity == "warning"
+    assert finding.layer == "p"
     model.compile("sgd", "binary_focal_crossentropy")
     assert not found(find_class_imbalance, case_of(model, x, y))
 
@@ -75,6 +76,13 @@ def test_long_tails_and_maps_are_notes_at_most():
     model = keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(2, 1, activation="softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     assert found(find_class_imbalance, case_of(model, normal(50, 6, 6, 1), maps)) in ([], NOTE)
+
+
+def test_counts_are_no_classes():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1, "exponential")])
+    model.compile("sgd", "poisson")
+    y = np.random.default_rng(0).poisson(1.0, 1000)
+    assert not found(find_class_imbalance, case_of(model, normal(1000, 3), y))
 
 
 def test_a_single_class():

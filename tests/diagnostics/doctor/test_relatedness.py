@@ -73,11 +73,13 @@ def test_relations_of_every_kind():
 def test_scores():
     x = normal(500, 3)
     found = related(x, x[:, 0])
-    assert found.rows == 500 and found.chance == 0
+    assert found.rows == 500
+    assert found.chance == 0
     assert found.linear_score > 0.9
     found = related(x, (x[:, 0] > 0.5).astype(int))
     assert found.chance == pytest.approx(np.mean(x[:, 0] <= 0.5))
-    assert found.linear_score > found.chance and found.knn_score > found.chance
+    assert found.linear_score > found.chance
+    assert found.knn_score > found.chance
 
 
 def test_nothing_to_be_told():

@@ -18,7 +18,8 @@ WARNING, NOTE = [("unshuffled_data", "warning")], [("unshuffled_data", "note")]
 def test_by_hand():
     y = np.repeat([0, 1], 40)
     excess, found_purity, _ = purity_excess(y, 10, np.random.default_rng(0))
-    assert excess == 1 and found_purity == 1
+    assert excess == 1
+    assert found_purity == 1
     alternating = np.arange(80) % 2
     assert purity_excess(alternating, 10, np.random.default_rng(0))[1] == 0.5
     assert variance_between(np.repeat([1.0, 5.0, 9.0], 8), 8) == pytest.approx(1)

@@ -30,7 +30,8 @@ def test_verdicts_by_hand(target, prediction, verdict):
 def test_the_worst_of_several_targets_decides():
     target = np.column_stack([normal(50), 500 + normal(50)])
     kind, _, mean, _ = target_verdict(target, np.zeros((50, 2)))
-    assert kind == "far" and mean == pytest.approx(500, abs=1)
+    assert kind == "far"
+    assert mean == pytest.approx(500, abs=1)
 
 
 @pytest.mark.parametrize(
