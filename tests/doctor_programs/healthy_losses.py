@@ -59,7 +59,7 @@ def raw_images_with_rescaling_and_augmentation_inside():
         [
             keras.Input((8, 8, 1)),
             layers.Rescaling(1 / 255),
-            layers.RandomTranslation(0.1, 0.1, seed=0),
+            layers.RandomBrightness(0.1, value_range=(0, 1), seed=0),
             layers.Conv2D(24, 3, activation="relu"),
             layers.MaxPooling2D(),
             layers.Flatten(),

@@ -88,10 +88,10 @@ def residual_network_with_stochastic_depth():
     model = kdt.recipes.resnet(
         (8, 8, 1),
         10,
-        depth=14,
+        depth=8,
         filters=8,
         stochastic_depth=0.8,
-        augmentation=[layers.RandomTranslation(0.1, 0.1, seed=0)],
+        augmentation=[layers.RandomBrightness(0.1, value_range=(0, 1), seed=0)],
         adapt_to=x,
         seed=0,
     )

@@ -60,7 +60,7 @@ def _of_softmax(output):
         yield Finding(
             "loss_mismatch",
             "note" if two else "warning",
-            "loss",
+            output.layer,
             f"The output is a softmax over {output.units} classes under {label}.",
             "The loss judges each class on its own"
             + (", which comes to the same with two." if two else ", and binary accuracy with it: "
@@ -109,7 +109,7 @@ def _of_targets(output):
         yield Finding(
             "loss_mismatch",
             "warning",
-            "loss",
+            output.layer,
             f"Every row of the targets has exactly one 1 in {output.units} columns, under {label}.",
             "The classes exclude each other, which this loss does not use: predicting none of "
             "them already looks good.",
@@ -131,7 +131,7 @@ def _beyond(output, kind, classes):
         yield Finding(
             "loss_mismatch",
             "error",
-            "loss",
+            output.layer,
             f"The targets are {classes} classes ({_listed(kind.classes)}) under {label}.",
             "A binary cross-entropy takes labels of 0 and 1; beyond them it has no lowest value.",
             f"Use {classes} units with a softmax and sparse_categorical_crossentropy.",
@@ -150,7 +150,7 @@ def _beyond(output, kind, classes):
         yield Finding(
             "loss_mismatch",
             "error",
-            "loss",
+            output.layer,
             f"The targets go from {kind.low:.4g} to {kind.high:.4g} under {label}.",
             "A binary cross-entropy takes values between 0 and 1; beyond them it has no lowest "
             "value.",

@@ -91,7 +91,7 @@ def _of_sparse(output, kind, target, prediction):
         yield Finding(
             "loss_mismatch",
             "error",
-            "loss",
+            output.layer,
             f"The targets are amounts from {kind.low:.4g} to {kind.high:.4g}, and the loss is "
             f"{label}.",
             "A categorical cross-entropy takes whole numbers that name classes.",
@@ -195,7 +195,7 @@ def _of_one_hot(output, kind, target, prediction):
         yield Finding(
             "loss_mismatch",
             "warning",
-            "loss",
+            output.layer,
             f"Rows of the targets have several ones, or none, under {label}.",
             "A categorical cross-entropy is for classes that exclude each other.",
             "Use binary_crossentropy with activation='sigmoid' for labels that may come together.",
@@ -204,7 +204,7 @@ def _of_one_hot(output, kind, target, prediction):
         yield Finding(
             "loss_mismatch" if not _is_whole(target) else "label_range",
             "error",
-            "loss",
+            output.layer,
             f"The targets go from {kind.low:.4g} to {kind.high:.4g} under {label}.",
             "The loss takes shares of classes, which lie between 0 and 1 and sum to 1.",
             "Encode classes with keras.utils.to_categorical; for amounts use a regression loss.",

@@ -13,6 +13,9 @@ _LOWEST_GAIN, _HIGHEST_GAIN = 0.02, 5.0
 _LOWEST_PRODUCT = 0.01
 # Signals up to this size, and this share of saturated units, do no harm.
 _LARGE_SIGNAL, _SATURATED = 5.0, 0.5
+# A signal that has become so many times smaller on its way is lost in the biases.
+_FADED = 1e-3
+_RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu")
 _SATURATING = {"tanh": 0.99, "sigmoid": 0.99, "softsign": 0.95, "hard_sigmoid": 0.99}
 _RESETTING = (*roles.NORMALIZATION, keras.layers.Add, keras.layers.Multiply, keras.layers.Average)
 
@@ -58,6 +61,36 @@ def initialization_scale(case):
     if worst is not None:
         product, (gain, layer) = worst
         yield _finding(case, [layer], layer, gain, "small", product)
+    elif not large:
+        yield from _fading(case)
+
+
+def _fading(case):
+    """A signal that each of many layers makes a little smaller, as ReLU does without He's gain."""
+    hidden = {}
+    for stage in case.structure.stages:
+        rectifies = roles.activation_of(stage.layer) in _RECTIFIERS
+        if rectifies and any(_kernel_below(user) for user in stage.users):
+            hidden[id(stage.layer)] = roles.activation_of(stage.layer)
+    names, deviations = [], []
+    for call in case.calls:
+        if id(call.layer) in hidden and isinstance(call.outputs, np.ndarray):
+            names.append(call.name)
+            deviations.append(float(np.mean(np.std(call.outputs.astype("float64"), axis=0))))
+    faded = [n for n, d in zip(names, deviations, strict=True) if d < _FADED * deviations[0]]
+    if faded and deviations[0] > 0:
+        activation = next(iter(hidden.values()))
+        yield Finding(
+            "initialization_scale",
+            "warning",
+            faded[0],
+            f"The deviation of the signal over the rows falls from {deviations[0]:.2g} in "
+            f"'{names[0]}' to {deviations[-1]:.2g} in '{names[-1]}'.",
+            "Each layer makes the signal a little smaller, until every row looks alike; the "
+            "gradients fade with it.",
+            f"Pass kernel_initializer=keras_deeptricks.initializers.for_activation('{activation}')"
+            ", or normalize in between.",
+        )
 
 
 def _finding(case, layers, layer, gain, kind, product=None):

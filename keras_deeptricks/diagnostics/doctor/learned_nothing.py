@@ -8,7 +8,7 @@ from keras_deeptricks.diagnostics.doctor.relatedness import relatedness
 # Of fewer rows chance tells nothing.
 _FEWEST_ROWS = 120
 # Simple methods that tell the targets no better than this chance would have it learned nothing.
-_P_VALUE = 0.05
+_P_VALUE = 0.01
 # Skill on rows not trained on, and standard errors above chance, that show learning.
 _SKILL, _ERRORS = 0.03, 2.5
 # A model with less than this skill on its own training rows does not fit, where a simple method

@@ -28,6 +28,15 @@ def _of_metric(output, metric):
     kind, loss = output.kind.kind, output.loss.name
     categorical = loss in CROSSENTROPIES and "categorical" in loss
     accuracy = "accuracy" in metric.lower()
+    if metric == "Accuracy" and kind != "continuous":
+        return _finding(
+            output,
+            metric,
+            "the predictions are no labels",
+            "keras.metrics.Accuracy counts predictions that equal the target exactly, which "
+            "probabilities and logits hardly ever do.",
+            "Write 'accuracy', which finds out what to compare.",
+        )
     if accuracy and loss in REGRESSION and kind == "continuous":
         return _finding(
             output,

@@ -11,6 +11,8 @@ from keras_deeptricks.diagnostics.doctor.objective import REGRESSION
 _SHARE, _ERROR_SHARE = 0.01, 0.05
 # Whole numbers of no more different values than these may be classes.
 _MOST_CLASSES = 20
+# Counts and ratings begin at 1 or thin out; classes are numbered from 0 and none is very rare.
+_RAREST, _FEW = 0.05, 12
 
 
 def regression_outputs(case):
@@ -141,9 +143,17 @@ def _of_classes(output):
         if contiguous and kind.classes[0] in (0, 1):
             yield _classes_as_amounts(
                 output,
-                f"{len(kind.classes)} different whole numbers",
-                "warning" if accuracy else "note",
+                f"the whole numbers {kind.classes[0]} to {kind.classes[-1]}",
+                "warning" if accuracy or _numbered(output) else "note",
             )
+
+
+def _numbered(output):
+    """Whether whole numbers are numbered from 0 on and about as frequent, unlike counts."""
+    kind = output.kind
+    shares = kind.counts / kind.counts.sum()
+    whole = output.target.dtype.kind in "iu"
+    return whole and kind.classes[0] == 0 and shares.min() > _RAREST and len(shares) <= _FEW
 
 
 def _classes_as_amounts(output, what, severity="warning"):
@@ -155,7 +165,7 @@ def _classes_as_amounts(output, what, severity="warning"):
     return Finding(
         "loss_mismatch",
         severity,
-        "loss",
+        output.layer,
         f"The targets look like classes ({what}), and the loss is {loss}.",
         "A regression loss takes the numbers of classes for amounts, and behind a sigmoid or "
         "softmax its gradient vanishes just where the model is most wrong.",
@@ -171,7 +181,7 @@ def _of_special_losses(output):
             yield Finding(
                 "loss_mismatch",
                 "warning",
-                "loss",
+                output.layer,
                 f"{zeros:.1%} of the targets are 0 under {output.loss.label}.",
                 "A share of 0 is infinite: these rows outweigh all others.",
                 "Use 'mae' or 'huber'.",
@@ -180,7 +190,7 @@ def _of_special_losses(output):
         yield Finding(
             "label_range",
             "error",
-            "loss",
+            output.layer,
             f"The targets go down to {kind.low:.4g} under {output.loss.label}.",
             "The loss takes the logarithm of 1 + target and cuts negative ones off.",
             "Use 'mse', or targets from 0 on.",
@@ -193,7 +203,7 @@ def _of_positive(output):
         yield Finding(
             "label_range",
             "error",
-            "loss",
+            output.layer,
             f"The targets go down to {kind.low:.4g} under {name}.",
             "The loss is for counts or shares, which are not negative.",
             "Use a regression loss such as 'mse'.",
