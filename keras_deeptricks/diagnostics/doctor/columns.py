@@ -79,18 +79,19 @@ def as_table(leaf):
     return leaf.reshape(len(leaf), -1)
 
 
-def is_few_valued(table):
-    """True if every column holds few different values, so that rows can recur by chance.
+def is_few_valued(table, share=1.0):
+    """True if columns hold few different values, so that rows can recur by chance.
 
     Args:
         table: Array of shape (rows, columns).
+        share: The share of the columns that must; by default all.
     """
     rows = table[np.linspace(0, len(table) - 1, min(len(table), 500)).astype(int)]
     rows = np.unique(rows, axis=0) if rows.shape[1] <= 64 else rows
     values = np.sort(rows, axis=0)
     distinct = 1 + (values[1:] != values[:-1]).sum(axis=0)
     # A column of measured values has many: as many as a fifth of the rows and no fewer than 20.
-    return bool(np.all(distinct < max(20, 0.2 * len(rows))))
+    return bool(np.mean(distinct < max(20, 0.2 * len(rows))) >= share)
 
 
 def row_keys(leaves):

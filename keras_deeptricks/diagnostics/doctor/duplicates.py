@@ -19,6 +19,9 @@ LEAKED = 0.01
 FEWEST_LEAKED = 2
 # Share of the training rows that have a copy among them from which on copies may be natural.
 OWN_COPIES = 0.01
+# A table with this share of columns of few values may repeat whole rows, such as passengers of one
+# class, age and fare.
+MOST_COLUMNS = 0.5
 # Share of the rows that contradict others with the same inputs.
 CONTRADICTING, MASSIVELY = 0.05, 0.5
 
@@ -82,15 +85,20 @@ def contradicting_rows(keys, labels):
     return int(several[group].sum())
 
 
-def can_recur(inputs):
-    """True if equal rows may be different cases: those of few values, of words, of labels."""
+def can_recur(inputs, columns=1.0):
+    """True if equal rows may be different cases: those of few values, of words, of labels.
+
+    Args:
+        inputs: Arrays.
+        columns: The share of the columns of each that must hold few values.
+    """
     tables = [as_table(leaf) for leaf in inputs]
     if any(table is None for table in tables):
         return True
     if any(leaf.ndim >= 3 and int(np.prod(leaf.shape[1:])) >= 64 for leaf in inputs):
         # Images and long series.
         return False
-    return all(is_few_valued(table) for table in tables)
+    return all(is_few_valued(table, columns) for table in tables)
 
 
 def find_leakage(case):
@@ -108,7 +116,11 @@ def find_leakage(case):
     share = min(1.0, overlap.share / part)
     if overlap.rows == 0:
         return
-    natural = overlap.own_copies > OWN_COPIES and can_recur(train.inputs)
+    natural = overlap.own_copies > OWN_COPIES and (
+        can_recur(train.inputs)
+        # Then rows recur between the parts no more often than within one.
+        or (share <= overlap.own_copies and can_recur(train.inputs, MOST_COLUMNS))
+    )
     severe = share > LEAKED and overlap.distinct >= FEWEST_LEAKED and not natural
     if not severe and natural and share < 0.5:
         # Such rows recur in any split.

@@ -1,8 +1,19 @@
 """Detects learning rates that are too high or too low, by training at others."""
 
+import keras
 import numpy as np
 
 from keras_deeptricks.diagnostics.doctor.finding import Finding
+from keras_deeptricks.utils.compiled_step import (
+    given_learning_rate,
+    has_schedule,
+    is_multi_optimizer,
+    unwrap_optimizer,
+)
+
+# A schedule is looked at for so many steps. What goes no farther than so few steps at its highest
+# rate, and than an epoch, ends before it has begun.
+_SCHEDULE_STEPS, _FEWEST_EQUAL_STEPS = 20_000, 25
 
 
 def can_train(case):
@@ -45,6 +56,33 @@ def rate_comparison(case):
                 "Gradients of this size overturn the weights in one step.",
                 "Standardize inputs and targets, and clip gradients (clipnorm=1.0).",
             )
+
+
+def schedule_length(case):
+    """Finds schedules that fall to nothing before training has begun in earnest."""
+    optimizer = unwrap_optimizer(case.model.optimizer)
+    if not can_train(case) or is_multi_optimizer(optimizer) or not has_schedule(optimizer):
+        return
+    schedule = given_learning_rate(optimizer)
+    steps_per_epoch = max(1.0, (case.sample.total_rows or case.sample.rows) / case.sample.batch_size)
+    places = np.unique(np.geomspace(1, _SCHEDULE_STEPS, 500).astype(int))
+    rates = np.array([float(keras.ops.convert_to_numpy(schedule(int(step)))) for step in places])
+    peak = rates.max()
+    if not np.isfinite(rates).all() or peak <= 0:
+        return
+    # All the steps together go as far as so many at the highest rate.
+    equal = float(np.sum(rates[:-1] * np.diff(places)) / peak)
+    if equal < min(_FEWEST_EQUAL_STEPS, steps_per_epoch):
+        fallen = int(places[np.argmax(rates < 0.01 * peak)])
+        yield Finding(
+            "learning_rate_too_low",
+            "warning",
+            "learning_rate",
+            f"The schedule falls from {peak:.3g} to a hundredth of it by step {fallen}; an epoch "
+            f"has {steps_per_epoch:.0f} steps.",
+            "Schedules count steps (batches), not epochs: training ends before it has begun.",
+            "Multiply the schedule's lengths by the steps of an epoch.",
+        )
 
 
 def _too_high(trials):

@@ -27,7 +27,7 @@ class RateTrials:
         rate: The user's rate; None where the optimizer has no single one.
         runs: Dictionary from powers of ten, whole numbers, to the `ShortRun` at the rate times
             that power; 0 is the given rate.
-        start: The loss before training, in training mode.
+        start: The loss without training, in training mode, on the batches at the end of the runs.
         noise: Its standard deviation from batch to batch.
         steps_per_epoch: Of all the data.
     """
@@ -105,14 +105,17 @@ def rate_trials(case):
         A `RateTrials`; its runs carry in `after` what `look(case)` saw at their ends.
     """
     with case.short_runs() as runner:
-        # Steps at rate 0 show the loss at the start and its noise, and how long a step takes.
+        # How long a step takes is not known before.
         still = runner.run(0.0 if runner.rate is not None else None, 8)
-        start = float(np.mean(still.losses)) if still.finite else math.nan
-        noise = float(np.std(still.losses)) if still.finite else 0.0
         per_step = still.seconds / max(1, len(still.losses) - 1)
         budget = _SECONDS[case.level]
         steps = int(np.clip(budget / (4 * max(per_step, 1e-6)), _FEWEST_STEPS, _STEPS))
         limit = max(2.0, budget / 3)
+        if runner.rate is not None:
+            # At rate 0 the same batches show what their losses are without any learning.
+            still = runner.run(0.0, steps, seconds=limit)
+        start = still.end if runner.rate is not None else float(np.mean(still.losses))
+        noise = float(np.std(still.losses)) if still.finite else 0.0
 
         def run(power):
             rate = None if runner.rate is None else runner.rate * 10.0**power
