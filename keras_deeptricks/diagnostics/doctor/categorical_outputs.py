@@ -88,6 +88,17 @@ def _of_sparse(output, kind, target, prediction):
         )
         return
     if kind.kind == "continuous" and kind.deviation > 0 and not _is_whole(target):
+        if len(np.unique(target)) <= output.units:
+            yield Finding(
+                "label_range",
+                "error",
+                output.layer,
+                f"The labels have {len(np.unique(target))} different values from {kind.low:.4g} to "
+                f"{kind.high:.4g} that are no whole numbers, under {label}.",
+                "The loss cuts them off to whole numbers, and different classes become one.",
+                "Do not scale labels: leave them whole numbers from 0 on.",
+            )
+            return
         yield Finding(
             "loss_mismatch",
             "error",

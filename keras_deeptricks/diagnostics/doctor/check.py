@@ -100,7 +100,8 @@ def check(
     """
     check_compiled(model)
     check_choice("level", level, ("quick", "full"))
-    seed = check_integer("seed", seed, minimum=0)
+    if seed is not None:
+        seed = check_integer("seed", seed, minimum=0)
     if batch_size is not None:
         batch_size = check_integer("batch_size", batch_size, minimum=1)
     started = time.perf_counter()
@@ -109,8 +110,12 @@ def check(
     validation = _validation(validation_data, batch_size, rng)
     ensure_built(model, sample.take(slice(0, 2)).x)
     case = Case(model, sample, validation, level, rng, class_weight)
-    with random_order_preserved(), tracing_warnings_hidden(), preserved(model):
-        examine(case)
+    order = np.random.get_state()  # noqa: NPY002 - `fit` on JAX shuffles with it
+    try:
+        with random_order_preserved(), tracing_warnings_hidden(), preserved(model):
+            examine(case)
+    finally:
+        np.random.set_state(order)  # noqa: NPY002
     return Diagnosis(
         findings=case.findings,
         facts=case.facts,

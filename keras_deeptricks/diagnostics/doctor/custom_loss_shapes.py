@@ -1,4 +1,4 @@
-"""Detects losses of one's own that stretch targets over predictions of another shape."""
+"""Detects loss classes of one's own that stretch targets over predictions of another shape."""
 
 import keras
 import numpy as np
@@ -43,7 +43,8 @@ def _loss_of(model, name, place):
         loss = loss.get(name)
     elif isinstance(loss, (list, tuple)):
         loss = loss[place] if place < len(loss) else None
-    return loss if callable(loss) else None
+    # Functions get targets in the shape of the predictions: Keras wraps them so.
+    return loss if isinstance(loss, keras.losses.Loss) else None
 
 
 def _reshaped(target, prediction):

@@ -9,7 +9,8 @@ from keras_deeptricks.diagnostics.doctor.rate_comparison import can_train
 # Predictions that differ by less than this part of the targets' deviation (of probabilities: by
 # less than this) are the same.
 _SAME = 2e-3
-_MOSTLY_DEAD, _UNITS = 0.9, 8
+# Shares of dead units: what is told, and what a lower rate would have left alive.
+_MOSTLY_DEAD, _SPARED, _UNITS = 0.9, 0.5, 8
 
 
 def run_states(case):
@@ -31,22 +32,36 @@ def _dead(case, trials, own):
     if own is None or case.has("dead_units"):
         return
     calls = {call.name: call for call in case.calls}
+    calmer = trials.runs.get(-1)
     for name, share in own.dead.items():
         call = calls.get(name)
-        if share > _MOSTLY_DEAD and call is not None and call.outputs.shape[-1] >= _UNITS:
-            yield Finding(
-                "dead_units",
-                "warning",
-                name,
-                f"After {len(trials.own.losses)} steps at the rate {trials.rate:.3g}, "
-                f"{share:.0%} of its units are zero for every row."
-                if trials.rate is not None
-                else f"After a short training {share:.0%} of its units are zero for every row.",
-                "Steps that are too long push units where they are always zero; they get no "
-                "gradient any more.",
-                "Lower the rate, standardize the inputs, or use ELU or LeakyReLU.",
-            )
-            return
+        if share <= _MOSTLY_DEAD or call is None or call.outputs.shape[-1] < _UNITS:
+            continue
+        at = "" if trials.rate is None else f" at the rate {trials.rate:.3g}"
+        steps = len(trials.own.losses)
+        yield Finding(
+            "dead_units",
+            "warning",
+            name,
+            f"After {steps} steps{at}, {share:.0%} of its units are zero for every row.",
+            "Steps that are too long push units where they are always zero; they get no gradient "
+            "any more.",
+            "Lower the rate, standardize the inputs, or use ELU or LeakyReLU.",
+        )
+        if calmer is not None and calmer.after is not None:
+            spared = calmer.after.dead.get(name, 1.0)
+            if spared < _SPARED and not case.has("learning_rate_too_high"):
+                yield Finding(
+                    "learning_rate_too_high",
+                    "warning",
+                    "learning_rate",
+                    f"{steps} steps{at} leave {share:.0%} of the units of '{name}' dead, as many "
+                    f"at {calmer.rate:.3g} {spared:.0%}.",
+                    "The first long steps throw the units away for good.",
+                    f"Begin with a rate of about {calmer.rate:.3g}, or standardize inputs and "
+                    "targets.",
+                )
+        return
 
 
 def _constant(case, trials, own, best):
@@ -75,7 +90,8 @@ def _constant(case, trials, own, best):
                 "Look at the other findings; without any, at the initialization, at saturated or "
                 "dead layers, and at the activation of the output.",
             )
-        elif own_after <= limit and after > limit:
+        elif own_after <= limit:
+            lower = after > limit and trials.best < 0
             yield Finding(
                 "constant_output",
                 "warning",
@@ -83,7 +99,9 @@ def _constant(case, trials, own, best):
                 f"After {len(trials.own.losses)} steps at the given rate all predictions are "
                 f"the same (they differ by {own_after:.2g}).",
                 "The training threw the network to a place where its inputs do not matter.",
-                f"Lower the learning rate, to about {trials.runs[trials.best].rate:.3g}.",
+                f"Lower the learning rate, to about {trials.runs[trials.best].rate:.3g}."
+                if lower
+                else "Lower the learning rate, and standardize inputs and targets.",
             )
 
 

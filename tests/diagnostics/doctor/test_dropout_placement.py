@@ -64,12 +64,12 @@ def test_dropout_upon_dropout():
 @pytest.mark.parametrize(
     "end",
     [
-        [Dense(3, "softmax"), Dropout(0.3, name="drop")],
-        [Dense(3), Dropout(0.3, name="drop"), Softmax()],
+        lambda: [Dense(3, "softmax"), Dropout(0.3, name="drop")],
+        lambda: [Dense(3), Dropout(0.3, name="drop"), Softmax()],
     ],
 )
 def test_dropout_of_the_output(end):
-    assert report(Dense(8, "relu"), *end) == misuse("warning")
+    assert report(Dense(8, "relu"), *end()) == misuse("warning")
 
 
 def test_dropout_right_before_the_output_layer_is_usual():

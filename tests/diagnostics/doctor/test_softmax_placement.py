@@ -34,7 +34,7 @@ def double(layer, severity):
     "steps,expected",
     [
         ([Dense(8, "softmax", name="h")], hidden("h")),
-        ([Dense(8, name="first"), Softmax(name="h"), Dropout(0.2)], hidden("h")),
+        ([Dense(8, name="bare"), Softmax(name="h"), Dropout(0.2)], hidden("h")),
         ([Dense(8, "relu", name="h"), Dropout(0.2)], []),
     ],
 )
