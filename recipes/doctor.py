@@ -37,9 +37,7 @@ def main(arguments=None):
     for name, build in (("healthy", healthy), ("sick", sick)):
         keras.utils.set_random_seed(options.seed)
         model, x = build(data)
-        diagnosis = kdt.diagnostics.check(
-            model, x, data.y_train, level=level, seed=options.seed
-        )
+        diagnosis = kdt.diagnostics.check(model, x, data.y_train, level=level, seed=options.seed)
         print(f"{diagnosis}\n")
         page = diagnosis.to_html(options.output / f"{name}.html")
         picture = options.output / f"{name}.png"

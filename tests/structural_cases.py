@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_deeptricks.diagnostics.doctor.case import Case
 from keras_deeptricks.diagnostics.doctor.sample import read_sample
+from keras_deeptricks.utils.batches import ensure_built
 from keras_deeptricks.utils.rewriting import has_graph
 
 
@@ -26,6 +27,7 @@ def case_of(model, x, y=None, optimizer="adam", batch_size=None, loss=None):
         loss = "sparse_categorical_crossentropy" if is_classes else "mse"
     model.compile(optimizer, loss)
     sample = read_sample(x, y, batch_size=batch_size)
+    ensure_built(model, sample.x)  # as `check` does
     case = Case(model, sample, None, "quick", np.random.default_rng(0))
     if has_graph(model):
         # The structure says it all but for the shapes: predicting would only take time.

@@ -26,7 +26,7 @@ class GradientStatistics(Result):
 
     Attributes:
         loss: The loss whose gradients these are, with all penalties.
-        variables: The paths of the variables, such as `"dense/kernel"`.
+        variables: The paths of the V variables, such as `"dense/kernel"`.
         variable_layers: The name of the layer that each belongs to.
         norm, rms: Norm and RMS of each variable's gradient, float arrays (V,).
         weight_norm: Norm of each variable.

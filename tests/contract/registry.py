@@ -12,6 +12,7 @@ import dataclasses
 import tempfile
 
 import keras
+import numpy as np
 
 import keras_deeptricks as kdt
 from keras_deeptricks.optimizers.gradient_transform import GradientTransform
@@ -384,6 +385,13 @@ ROWS = [
     row(kdt.callbacks.PerformanceScheduling, {"monitor": "loss"}, factor=[0, 1], patience=[0, 0.5]),
     row(kdt.callbacks.EarlyStopping, {"monitor": "loss"}, patience=[-1, 0.5], check_finite=[1]),
     row(kdt.callbacks.HyperparameterLog, {}),
+    row(
+        kdt.callbacks.TrainingMonitor,
+        {"x": np.ones((8, 4), "float32"), "y": np.zeros(8, "float32"), "every": 2},
+        every=BAD_STEPS,
+        rows=BAD_STEPS,
+        training=[None, 1],
+    ),
     row(
         kdt.callbacks.EpochChain,
         {"parts": [(0.01, 1), (falling, 1)]},

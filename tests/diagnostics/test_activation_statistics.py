@@ -129,7 +129,13 @@ def test_what_is_not_finite_is_counted_and_left_out():
     model = passing(layers.Activation("relu", name="relu"))
     model.layers[0].set_weights([np.diag([np.nan, 1.0, np.inf])])
     found = statistics_of(model, np.array([[1.0, 2.0, 0.0], [1.0, 4.0, 0.0]]))
-    # NaN, and ∞·0: every product with them is NaN.
+    # The first unit is NaN, the third ∞·0.
+    np.testing.assert_allclose(found.nan_share[0], 2 / 3)
+    assert found.mean[0] == 3.0
+    assert found.std[0] == 1.0
+    assert found.counts[0].sum() == 2
+    model.layers[0].set_weights([np.full((3, 3), np.nan)])
+    found = statistics_of(model, np.ones((2, 3)))
     assert found.nan_share[0] == 1.0
     assert np.isnan(found.mean[0])
     assert found.counts[0].sum() == 0
@@ -173,7 +179,7 @@ def test_the_pictures_of_the_textbook(initializer, activation):
         np.testing.assert_allclose(ratio, 0.01 * np.sqrt(500), rtol=0.1)
         assert found.std[-1] < 1e-3
     elif initializer == "large":
-        assert (found.saturated_share > 0.85).all()
+        assert (found.saturated_share > 0.9).all()
         assert (found.std > 0.95).all()
     elif initializer == "glorot_normal":
         assert found.std[-1] > 0.2

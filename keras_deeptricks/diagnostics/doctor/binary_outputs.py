@@ -63,8 +63,11 @@ def _of_softmax(output):
             output.layer,
             f"The output is a softmax over {output.units} classes under {label}.",
             "The loss judges each class on its own"
-            + (", which comes to the same with two." if two else ", and binary accuracy with it: "
-               "predicting no class at all already looks good."),
+            + (
+                ", which comes to the same with two."
+                if two
+                else ", and binary accuracy with it: predicting no class at all already looks good."
+            ),
             "Use categorical_crossentropy (one-hot) or sparse_categorical_crossentropy (labels).",
         )
 

@@ -128,9 +128,7 @@ class Case:
 
     def short_runs(self):
         """`ShortRuns` on the training part of the rows."""
-        return ShortRuns(
-            self.model, self.finite.take(self.split[0]), self.rng, self.class_weight
-        )
+        return ShortRuns(self.model, self.finite.take(self.split[0]), self.rng, self.class_weight)
 
     def has(self, *codes, severity="warning"):
         """Whether one of the codes was found, at least as severe as said."""

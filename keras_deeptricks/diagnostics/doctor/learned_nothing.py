@@ -78,7 +78,7 @@ def _underfitting(case, output, simple):
         output.layer,
         f"After {len(run.losses)} steps at the rate {run.rate:.3g} the model explains "
         f"{max(0.0, fitted.skill):.0%} of its own training rows; simple methods explain "
-        f"{max(simple.knn_score, simple.linear_score):.0%} of rows they have not seen.",
+        f"{_share_explained(simple):.0%} of rows they have not seen.",
         "The inputs tell the targets, but what this network makes of them does not.",
         "Look at the other findings; without any, take a larger or better suited network, less "
         "regularization, or another rate.",
@@ -89,7 +89,13 @@ def _is_underfitting(case, fitted, simple):
     # Where something is known to be wrong, that it does not fit is no news.
     if case.trials.rate is None or fitted.skill >= _UNDERFIT or case.has(*CODES, severity="error"):
         return False
-    return max(simple.knn_score, simple.linear_score) > _SIMPLE
+    return _share_explained(simple) > _SIMPLE
+
+
+def _share_explained(simple):
+    """How far simple methods get from chance to perfection."""
+    best = max(simple.knn_score, simple.linear_score, simple.nonlinear_score)
+    return (best - simple.chance) / max(1e-9, 1 - simple.chance)
 
 
 def _learned(score):

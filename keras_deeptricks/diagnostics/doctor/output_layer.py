@@ -2,7 +2,7 @@
 
 from keras_deeptricks.diagnostics.doctor.binary_outputs import binary_outputs
 from keras_deeptricks.diagnostics.doctor.categorical_outputs import categorical_outputs
-from keras_deeptricks.diagnostics.doctor.custom_loss_shapes import custom_loss_shapes
+from keras_deeptricks.diagnostics.doctor.custom_loss_pairing import custom_loss_pairing
 from keras_deeptricks.diagnostics.doctor.cut_before_output import cut_before_output
 from keras_deeptricks.diagnostics.doctor.output_metrics import output_metrics
 from keras_deeptricks.diagnostics.doctor.regression_outputs import regression_outputs
@@ -13,7 +13,7 @@ DETECTORS = (
     categorical_outputs,
     binary_outputs,
     regression_outputs,
-    custom_loss_shapes,
+    custom_loss_pairing,
     cut_before_output,
     output_metrics,
 )

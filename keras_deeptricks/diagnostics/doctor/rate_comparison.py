@@ -64,7 +64,9 @@ def schedule_length(case):
     if not can_train(case) or is_multi_optimizer(optimizer) or not has_schedule(optimizer):
         return
     schedule = given_learning_rate(optimizer)
-    steps_per_epoch = max(1.0, (case.sample.total_rows or case.sample.rows) / case.sample.batch_size)
+    steps_per_epoch = max(
+        1.0, (case.sample.total_rows or case.sample.rows) / case.sample.batch_size
+    )
     places = np.unique(np.geomspace(1, _SCHEDULE_STEPS, 500).astype(int))
     rates = np.array([float(keras.ops.convert_to_numpy(schedule(int(step)))) for step in places])
     peak = rates.max()

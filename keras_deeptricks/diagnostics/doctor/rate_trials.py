@@ -80,9 +80,7 @@ class RateTrials:
         if not self.tells:
             # Nothing gets anywhere; but a loss that explodes at this rate alone still tells.
             exploded = self.runs[0].end > self.start + 10 * self.noise + abs(self.start)
-            calmer = any(
-                self.runs[p].end < self.start + 2 * self.noise for p in self.runs if p < 0
-            )
+            calmer = any(self.runs[p].end < self.start + 2 * self.noise for p in self.runs if p < 0)
             return "too high" if exploded and calmer else "undecided"
         if self.best < 0 and own < _TOO_HIGH and self.progress(self.best) > own + _GAP:
             return "too high"

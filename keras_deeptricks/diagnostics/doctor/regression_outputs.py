@@ -31,8 +31,12 @@ def _of_regression(output, input_shapes):
     kind, target = output.kind, output.target
     if kind.kind == "text":
         yield Finding(
-            "label_shape", "error", output.layer, "The targets are text.",
-            "The loss takes numbers.", "Turn them into numbers.",
+            "label_shape",
+            "error",
+            output.layer,
+            "The targets are text.",
+            "The loss takes numbers.",
+            "Turn them into numbers.",
         )
         return
     misshaped = _shape(output)

@@ -117,4 +117,3 @@ def _limit(output):
 
 def _targets_alike(output):
     return output.kind is not None and output.kind.deviation == 0
-

@@ -18,9 +18,9 @@ def network(optimizer=None, **options):
         [
             keras.Input((6,)),
             layers.Dense(16, kernel_regularizer="l2", name="hidden"),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Dropout(0.2, seed=1),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.Dropout(0.2, seed=1, name="drop"),
             layers.Dense(3, "softmax", name="out"),
         ]
     )

@@ -197,3 +197,47 @@ def test_a_subclassed_model_is_judged_by_its_predictions():
     model.compile("sgd", SPARSE)
     case = case_of(model, X, LABELS)
     assert "from_logits_mismatch" in complaints(f for d in DETECTORS for f in d(case))
+
+
+def mean_of_all_pairs(y_true, y_pred):
+    flat = keras.ops.reshape(y_true, (-1,))
+    return keras.ops.mean(keras.ops.square(flat - y_pred))  # (rows,) − (rows, 1)
+
+
+def mean_of_rows(y_true, y_pred):
+    return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+def of_the_output_alone(y_true, y_pred):
+    return keras.ops.mean(y_pred)
+
+
+class Squares(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.ops.square(y_true - y_pred)
+
+
+@pytest.mark.parametrize(
+    "loss, y, silent",
+    [
+        (mean_of_all_pairs, AMOUNTS[:, None], False),
+        (mean_of_rows, AMOUNTS[:, None], True),
+        (mean_of_rows, AMOUNTS, True),  # Keras widens them for functions
+        (of_the_output_alone, AMOUNTS, True),
+        (Squares(), AMOUNTS, False),
+        (Squares(), AMOUNTS[:, None], True),
+    ],
+)
+def test_losses_of_ones_own(loss, y, silent):
+    found = complaints(examined(1, None, loss, y))
+    assert found == (set() if silent else {"label_shape"})
+
+
+def test_an_activation_before_that_of_the_output():
+    for activation, expected in (("relu", {"output_activation_mismatch"}), ("linear", set())):
+        inputs = keras.Input((4,))
+        hidden = layers.Dense(3, activation, name="cut")(inputs)
+        model = keras.Model(inputs, layers.Softmax(name="out")(hidden))
+        model.compile("sgd", SPARSE)
+        case = case_of(model, X, LABELS)
+        assert complaints(f for d in DETECTORS for f in d(case)) == expected
