@@ -16,7 +16,7 @@ def plot_activation_statistics(statistics, ax=None):
     """Draws the histogram of each layer's activations, layer by layer.
 
     A healthy network has histograms of about one width; saturated layers pile up at their limits,
-    vanishing signals make a single bar at 0.
+    vanishing signals become a needle at 0. Layers with the same activation have the same axis.
 
     Args:
         statistics: A `keras_deeptricks.diagnostics.ActivationStatistics`.
@@ -72,7 +72,11 @@ def _draw_histogram(ax, statistics, index):
     shares = counts / max(counts.sum(), 1)
     saturated, dead = statistics.saturated_share[index], statistics.dead_share[index]
     is_bad = saturated > 0.5 or dead > 0.5 or statistics.nan_share[index] > 0
-    ax.bar(edges[:-1], shares, np.diff(edges), align="edge", color=_BAD if is_bad else _BARS)
+    color = _BAD if is_bad else _BARS
+    # With an edge, a needle on the common axis can be seen.
+    shape = {"align": "edge", "color": color, "edgecolor": color, "linewidth": 0.8}
+    ax.bar(edges[:-1], shares, np.diff(edges), **shape)
+    ax.set_xlim(*_limits(statistics, index))
     ax.set_title(f"{_short(statistics.layers[index])} ({statistics.activations[index]})", size=8)
     words = [f"std {statistics.std[index]:.2g}"]
     if saturated > 0.005:
@@ -85,6 +89,14 @@ def _draw_histogram(ax, statistics, index):
     ax.set_yticks([])
     ax.tick_params(labelsize=7)
     ax.locator_params(axis="x", nbins=4)
+
+
+def _limits(statistics, index):
+    """One range for all layers with one activation, for their widths to be seen."""
+    alike = [name == statistics.activations[index] for name in statistics.activations]
+    low, high = statistics.edges[alike].min(), statistics.edges[alike].max()
+    margin = 0.03 * (high - low)
+    return low - margin, high + margin
 
 
 def _draw_profile(ax, statistics):

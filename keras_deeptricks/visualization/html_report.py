@@ -94,7 +94,8 @@ def _picture(diagnosis):
 
 def _numbers(facts):
     rows = [
-        f"<tr><td>{html.escape(name.replace('_', ' '))}</td><td>{html.escape(_said(value))}</td></tr>"
+        f"<tr><td>{html.escape(name.replace('_', ' '))}</td>"
+        f"<td>{html.escape(_said(value))}</td></tr>"
         for name, value in facts.items()
         if isinstance(value, (int, float, str))
     ]

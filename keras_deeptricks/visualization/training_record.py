@@ -68,7 +68,7 @@ def plot_training_record(record, ax=None):
     panels[0].set_xlabel("step")
     for panel, (name, label, is_log) in zip(panels[1:], _PANELS, strict=True):
         _draw(panel, record, name, label, is_log)
-    _legend(panels[1], record)
+    _legend(panels[2], record, loc="center left", bbox_to_anchor=(1.01, 0.5))
     if record.first_not_finite:
         place = record.first_not_finite
         for panel in panels:
@@ -99,6 +99,6 @@ def _draw(ax, record, name, label, is_log):
     ax.set_ylabel(label)
 
 
-def _legend(ax, record):
+def _legend(ax, record, **place):
     if len(ax.lines) and len(record.layers) <= _MOST_NAMES:
-        ax.legend(fontsize="x-small")
+        ax.legend(fontsize="x-small", **place)

@@ -113,7 +113,7 @@ def test_curves_of_a_record():
     np.testing.assert_array_equal(out.get_ydata(), [0.4, np.nan, np.nan])
     np.testing.assert_array_equal(axes[4].lines[1].get_ydata(), [0.4, np.nan, 0.0])
     assert not axes[5].lines
-    labels = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    labels = [text.get_text() for text in axes[2].get_legend().get_texts()]
     assert labels == ["hidden", "out"]
 
 

@@ -35,6 +35,9 @@ _DETECTORS = (
     *trials.DETECTORS,
 )
 
+# Errors of which others of Keras follow.
+_STOPPING = ("architecture", "input_nan", "label_range", "label_shape", "nan", "output_units")
+
 
 def check(
     model,
@@ -133,7 +136,7 @@ def examine(case, detectors=_DETECTORS):
                 warnings.simplefilter("ignore")
                 case.findings += list(detector(case))
         except Exception as error:
-            if case.has("label_shape", "nan", "input_nan", "architecture", severity="error"):
+            if case.has(*_STOPPING, severity="error"):
                 continue  # it is no wonder, and told
             case.findings.append(_incomplete(detector, error))
 

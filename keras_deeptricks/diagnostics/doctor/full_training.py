@@ -1,5 +1,6 @@
 """What only the full examination does: a longer training, one batch by heart, the range test."""
 
+import dataclasses
 import math
 import time
 import warnings
@@ -18,6 +19,9 @@ _EPOCHS, _SECONDS = 40, 40.0
 # One epoch of a small data set is a few steps: of those more are made.
 _STEPS, _MOST_EPOCHS = 1200, 300
 _FEWEST_EPOCHS = 5
+# Overfitting that no choice of the epoch mends: accuracies so far apart, or training rows learned by
+# heart while the validation loss stays near where it began.
+_ACCURACY_GAP, _BY_HEART, _UNMOVED = 0.15, 0.05, 0.6
 
 
 def longer_training(case):
@@ -32,8 +36,13 @@ def longer_training(case):
         {name: value for name, value in diagnosis.facts.items() if name.startswith("curve/")}
     )
     told = {finding.code for finding in case.findings}
-    # What short runs have told with more evidence is not told again.
-    yield from (finding for finding in diagnosis.findings if finding.code not in told)
+    for finding in diagnosis.findings:
+        if finding.code in told:
+            continue  # short runs have told it with more evidence
+        if finding.code == "overfitting" and not _is_severe(history):
+            # The user may stop earlier than this training does.
+            finding = dataclasses.replace(finding, severity="note")
+        yield finding
 
 
 def one_batch(case):
@@ -76,6 +85,18 @@ def range_test(case):
     case.facts["range_test_losses"] = found.smoothed_losses
     case.facts["suggested_learning_rate"] = float(found.suggestion)
     return ()
+
+
+def _is_severe(history):
+    """Whether the validation rows fare far worse than the training rows, not just a little."""
+    for name, values in history.items():
+        if "acc" in name and f"val_{name}" in history:
+            return values[-1] - history[f"val_{name}"][-1] > _ACCURACY_GAP
+    validation = history.get("val_loss")
+    if not validation:
+        return False
+    start, end = history["loss"][0], history["loss"][-1]
+    return end < _BY_HEART * start and min(validation) > _UNMOVED * start
 
 
 def _train(case):

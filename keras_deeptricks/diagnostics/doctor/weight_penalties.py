@@ -122,8 +122,14 @@ def _penalties(model):
 
 
 def _strengths(regularizer):
-    values = (getattr(regularizer, name, 0.0) for name in ("l1", "l2"))
-    return [abs(float(value)) if isinstance(value, (int, float)) else 0.0 for value in values]
+    """[l1, l2], 0 where a regularizer of one's own does not tell; Keras' L1 keeps a tensor."""
+    found = []
+    for name in ("l1", "l2"):
+        try:
+            found.append(abs(float(keras.ops.convert_to_numpy(getattr(regularizer, name, 0.0)))))
+        except (TypeError, ValueError):
+            found.append(0.0)
+    return found
 
 
 def _excludes(optimizer):
