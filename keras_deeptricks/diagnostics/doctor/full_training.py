@@ -19,8 +19,8 @@ _EPOCHS, _SECONDS = 40, 40.0
 # One epoch of a small data set is a few steps: of those more are made.
 _STEPS, _MOST_EPOCHS = 1200, 300
 _FEWEST_EPOCHS = 5
-# Overfitting that no choice of the epoch mends: accuracies so far apart, or training rows learned by
-# heart while the validation loss stays near where it began.
+# Overfitting that no choice of the epoch mends: accuracies so far apart, or training rows learned
+# by heart while the validation loss stays near where it began.
 _ACCURACY_GAP, _BY_HEART, _UNMOVED = 0.15, 0.05, 0.6
 
 
