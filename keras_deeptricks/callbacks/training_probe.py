@@ -74,7 +74,7 @@ class TrainingProbe:
             self._name_layers()
         calls = len(self._calls)
         measured = found[1 : 1 + 5 * calls].reshape(calls, 5)
-        variables = found[1 + 5 * calls :].reshape(-1, 5)
+        variables = found[1 + 5 * calls :].reshape(-1, 3)
         return found[0], *self._by_layer(measured, variables, steps)
 
     def _look(self, values, before, data):
@@ -83,17 +83,7 @@ class TrainingProbe:
         parts = [ops.reshape(ops.cast(loss, "float32"), (1,)), *measured]
         for gradient, after, old in zip(gradients, weights, before, strict=True):
             gradient, after, old = (ops.cast(t, "float32") for t in (gradient, after, old))
-            parts.append(
-                ops.stack(
-                    [
-                        ops.sum(ops.square(gradient)),
-                        ops.sum(ops.square(after - old)),
-                        ops.sum(ops.square(old)),
-                        ops.cast(ops.all(ops.isfinite(gradient)), "float32"),
-                        ops.cast(ops.all(ops.isfinite(after)), "float32"),
-                    ]
-                )
-            )
+            parts.append(ops.stack([_squares(gradient), _squares(after - old), _squares(old)]))
         return ops.concatenate(parts)
 
     @contextlib.contextmanager
@@ -127,7 +117,7 @@ class TrainingProbe:
         for name, values in zip(self._call_names, measured, strict=True):
             table[self.layers.index(name), :4] = values[:4]
         for name, own in self._members.items():
-            gradient, change, weight = np.sqrt(variables[own, :3].sum(axis=0))
+            gradient, change, weight = np.sqrt(variables[own].sum(axis=0))
             with np.errstate(divide="ignore", invalid="ignore"):
                 table[self.layers.index(name), 4:] = gradient, change / weight / max(steps, 1)
         return table, self._first_not_finite(measured, variables)
@@ -135,14 +125,14 @@ class TrainingProbe:
     def _first_not_finite(self, measured, variables):
         """(Layer, what) that was not finite first, in the order of computation, or None."""
         for name, own in self._members.items():
-            if not variables[own, 4].all():
+            if not np.isfinite(variables[own, 1:]).all():
                 return name, "weights"
         for name, values in zip(self._call_names, measured, strict=True):
-            if not values[4]:
+            if not np.isfinite(values[4]):
                 return name, "activations"
         # Gradients are computed from the last layer to the first.
         for name, own in reversed(self._members.items()):
-            if not variables[own, 3].all():
+            if not np.isfinite(variables[own, 0]).all():
                 return name, "gradients"
         return None
 
@@ -151,27 +141,35 @@ def _copies(values):
     return [ops.copy(value) for value in values]
 
 
+def _squares(tensor):
+    """The sum of squares; row by row first, which XLA does a lot faster on a CPU."""
+    squares = ops.square(tensor)
+    while len(squares.shape):
+        squares = ops.sum(squares, axis=0)
+    return squares
+
+
 def _measures(layer, output):
-    """Mean, deviation, dead share, saturated share, and 1 if all is finite."""
+    """Mean, deviation, dead share, saturated share, and a number that is finite if all are."""
     output = ops.cast(output, "float32")
-    mean = ops.mean(output)
-    deviation = ops.sqrt(ops.mean(ops.square(output - mean)))
-    axis = unit_axis(layer, len(output.shape)) if len(output.shape) > 1 else None
-    others = [other for other in range(len(output.shape)) if other != axis]
-    dead = ops.mean(ops.cast(ops.all(ops.equal(output, 0.0), axis=others), "float32"))
+    rank = len(output.shape)
+    axis = unit_axis(layer, rank) if rank > 1 else rank
+    others = [other for other in range(rank) if other != axis]
+    # By units first: their means are needed for nothing, but are computed fast.
+    mean = ops.mean(ops.mean(output, axis=others))
+    squares = ops.mean(ops.square(output - mean), axis=others)
+    variance = ops.mean(squares)
+    # Zero for every row if, and only if, the largest size is.
+    dead = ops.mean(ops.cast(ops.equal(ops.max(ops.abs(output), axis=others), 0.0), "float32"))
     bounds = saturation_bounds(layer)
     if bounds is None:
         saturated = ops.full((), float("nan"))
     else:
-        low, high = bounds
-        outside = []
-        if low is not None:
-            outside.append(ops.mean(ops.cast(output < low, "float32")))
-        if high is not None:
-            outside.append(ops.mean(ops.cast(output > high, "float32")))
-        saturated = sum(outside)
-    finite = ops.cast(ops.all(ops.isfinite(output)), "float32")
-    return ops.stack([mean, deviation, dead, saturated, finite])
+        low, high = (float("inf") if bound is None else bound for bound in bounds)
+        low = -low if bounds[0] is None else low
+        outside = ops.logical_or(output < low, output > high)
+        saturated = ops.mean(ops.mean(ops.cast(outside, "float32"), axis=others))
+    return ops.stack([mean, ops.sqrt(variance), dead, saturated, variance])
 
 
 def _first_float(outputs):

@@ -54,6 +54,18 @@ def test_residual_script(tmp_path, capsys):
     assert (tmp_path / "out" / "run.png").exists()
 
 
+def test_doctor_script(tmp_path, capsys):
+    found = script("doctor").main(["--output", str(tmp_path)])
+    assert found["healthy"].ok
+    wanted = {"output_activation_mismatch", "input_scale", "initialization_scale"}
+    assert wanted <= set(found["sick"].codes)
+    printed = capsys.readouterr().out
+    assert "Model 'sick'" in printed
+    for name in ("healthy", "sick"):
+        assert (tmp_path / f"{name}.html").stat().st_size > 10_000
+        assert (tmp_path / f"{name}.png").exists()
+
+
 def test_residual_script_refuses_what_a_network_has_not(capsys):
     with pytest.raises(SystemExit):
         script("residual").main(["--network", "densenet", "--stochastic-depth", "0.5"])
