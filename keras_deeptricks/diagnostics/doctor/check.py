@@ -111,7 +111,9 @@ def check(
     rng = np.random.default_rng(seed)
     sample = read_sample(x, y, sample_weight, batch_size, rng)
     validation = _validation(validation_data, batch_size, rng)
-    ensure_built(model, sample.take(slice(0, 2)).x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Keras warns of is told in the report
+        ensure_built(model, sample.take(slice(0, 2)).x)
     case = Case(model, sample, validation, level, rng, class_weight)
     order = np.random.get_state()  # noqa: NPY002 - `fit` on JAX shuffles with it
     try:
