@@ -8,12 +8,14 @@ import keras
 import numpy as np
 
 from keras_deeptricks.diagnostics import batch_overfit_causes as causes
+from keras_deeptricks.diagnostics import batch_overfit_targets as targets
 from keras_deeptricks.diagnostics.batch_overfit_goal import (
     Judge,
     goal_of,
     kind_of,
     outputs_with_targets,
 )
+from keras_deeptricks.diagnostics.batch_overfit_gradients import gradient_findings
 from keras_deeptricks.diagnostics.batch_overfit_trial import Batch, train
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.short_runs import peak_rate
@@ -175,12 +177,12 @@ def overfit_batch(
         learning_rate = check_number("learning_rate", learning_rate, above=0)
     parts = _one_batch(x, y, sample_weight, batch_size, np.random.default_rng(seed))
     ensure_built(model, parts[0])
-    found = causes.blocking_findings(model, parts[0], parts[1])
+    found = targets.blocking_findings(model, parts[0], parts[1])
     if found:
         return _blocked(found, parts, started)
     with tracing_warnings_hidden(), random_order_preserved(), preserved(model):
         batch = _described(model, *parts)
-        found = causes.target_findings(batch.outputs)
+        found = targets.target_findings(batch.outputs)
         if found:
             return _blocked(found, parts, started, batch)
         return _Experiment(model, batch, steps, learning_rate).result(started)
@@ -197,8 +199,8 @@ class _Experiment:
 
     def result(self, started):
         own = self.train("as it is")
-        found = causes.output_findings(self.batch.outputs, self.batch.goal)
-        same = causes.contradiction_finding(self.batch.goal)
+        found = targets.output_findings(self.batch.outputs, self.batch.goal)
+        same = targets.contradiction_finding(self.batch.goal)
         if own.reached and not found:
             reason = f"It took {len(own.losses)} steps."
             return self._finish(own, True, reason, same, started)
@@ -233,7 +235,7 @@ class _Experiment:
                 return trial, True, []
             if trial.reached:
                 return trial, False, [causes.eased_finding(name, self.model, own, trial)]
-        found = causes.gradient_findings(self.model, self._gradients())
+        found = gradient_findings(self.model, self._gradients())
         if found:
             return own, False, found
         eased = {"penalties": False, "noise": False}

@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 
 # What a pair of layers is for, where a nonlinearity between them may be left out on purpose.
@@ -55,14 +56,14 @@ def lacks_activation(stage):
     """True for a layer with a kernel, computing as Keras does, without an activation."""
     layer = stage.layer
     return (
-        roles.has_kernel(layer)
+        kinds.has_kernel(layer)
         and roles.activation_of(layer) == "linear"
         and roles.computes_as_keras(layer)
     )
 
 
 def _link(first):
-    if not lacks_activation(first) or roles.is_depthwise(first.layer):
+    if not lacks_activation(first) or kinds.is_depthwise(first.layer):
         return None
     ends, is_output = paths.ends_forward(first, paths.keeps_one_path)
     if is_output or not ends or not all(_is_plain_kernel(end) for end in ends):
@@ -86,8 +87,8 @@ def _link(first):
 def _is_plain_kernel(stage):
     layer = stage.layer
     return (
-        roles.has_kernel(layer)
-        and not roles.is_depthwise(layer)
+        kinds.has_kernel(layer)
+        and not kinds.is_depthwise(layer)
         and roles.computes_as_keras(layer)
         and len(stage.sources) == 1
     )
@@ -105,9 +106,9 @@ def _between(first, second):
 
 def _is_smaller_map(first, second):
     """Whether a convolution yields fewer values in all than go in and than come out."""
-    if not roles.is_convolution(roles.inner_layer(first.layer)):
+    if not kinds.is_convolution(kinds.inner_layer(first.layer)):
         return False
-    if not roles.is_convolution(roles.inner_layer(second.layer)):
+    if not kinds.is_convolution(kinds.inner_layer(second.layer)):
         return False
     shapes = first.input_shapes[0], first.output_shapes[0], second.output_shapes[0]
     if any(None in shape[1:] for shape in shapes):
@@ -117,16 +118,16 @@ def _is_smaller_map(first, second):
 
 
 def _meant(first, second, between):
-    is_pooled = any(roles.is_global_pooling(stage.layer) for stage in between)
+    is_pooled = any(kinds.is_global_pooling(stage.layer) for stage in between)
     if is_pooled and paths.leads_to_output(second):
         return _MEANT["pooled"]
-    if roles.is_transposed(second.layer) and paths.leads_to_output(second):
+    if kinds.is_transposed(second.layer) and paths.leads_to_output(second):
         return _MEANT["upsampled"]
     is_reshaped = any(isinstance(stage.layer, keras.layers.Reshape) for stage in between)
-    is_dense = roles.is_dense(roles.inner_layer(first.layer))
-    if is_dense and is_reshaped and roles.is_convolution(roles.inner_layer(second.layer)):
+    is_dense = kinds.is_dense(kinds.inner_layer(first.layer))
+    if is_dense and is_reshaped and kinds.is_convolution(kinds.inner_layer(second.layer)):
         return _MEANT["projected"]
-    sizes = [getattr(roles.inner_layer(s.layer), "kernel_size", ()) for s in (first, second)]
+    sizes = [getattr(kinds.inner_layer(s.layer), "kernel_size", ()) for s in (first, second)]
     if all(len(size) > 1 and 1 in size and max(size) > 1 for size in sizes):
         return _MEANT["factored"]
     return None

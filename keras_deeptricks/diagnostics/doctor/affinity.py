@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_deeptricks.diagnostics.doctor import affine_chains, paths, roles
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 
 # Rows whose mixtures are predicted.
 _ROWS = 64
@@ -39,7 +40,7 @@ def affine_output(structure, output):
         if not structure.is_graph and any(None in stage.sources for stage in stages[1:]):
             # The model's own code computes something between its layers.
             stages = structure.stages
-    kernels = [stage for stage in stages if roles.has_kernel(stage.layer)]
+    kernels = [stage for stage in stages if kinds.has_kernel(stage.layer)]
     verdicts = [_verdict(stage, stage is end) for stage in stages]
     if False in verdicts:
         return False, kernels
@@ -60,9 +61,9 @@ def _above(end):
 
 def _verdict(stage, is_end):
     layer = stage.layer
-    if is_end and (roles.is_pure_activation(layer) or roles.has_kernel(layer)):
+    if is_end and (roles.is_pure_activation(layer) or kinds.has_kernel(layer)):
         return True
-    if paths.keeps_one_path(stage) or roles.is_linear_merge(layer):
+    if paths.keeps_one_path(stage) or kinds.is_linear_merge(layer):
         return True
     if affine_chains.lacks_activation(stage):
         return True

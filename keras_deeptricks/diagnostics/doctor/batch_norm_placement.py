@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.output_tail import tails
@@ -34,9 +35,9 @@ def bias_before_batch_norm(case):
     found = []
     for norm in case.structure.of(keras.layers.BatchNormalization):
         source = paths.source_of(norm)
-        if source is None or not roles.has_kernel(source.layer) or not norm.layer.trainable:
+        if source is None or not kinds.has_kernel(source.layer) or not norm.layer.trainable:
             continue
-        has_bias = getattr(roles.inner_layer(source.layer), "use_bias", False)
+        has_bias = getattr(kinds.inner_layer(source.layer), "use_bias", False)
         if has_bias and roles.activation_of(source.layer) == "linear" and norm.layer.center:
             found.append(source.layer)
     if found:
@@ -58,9 +59,9 @@ def batch_norm_between_recurrent(case):
         while source is not None and roles.passes_values(source.layer):
             source = paths.source_of(source)
         ends, _ = paths.ends_forward(norm, lambda user: roles.passes_values(user.layer))
-        if source is None or not roles.is_recurrent(source.layer):
+        if source is None or not kinds.is_recurrent(source.layer):
             continue
-        if any(roles.is_recurrent(end.layer) for end in ends):
+        if any(kinds.is_recurrent(end.layer) for end in ends):
             yield Finding(
                 "batch_norm_misuse",
                 "note",

@@ -1,5 +1,6 @@
 """Detects an activation between the last layer with a kernel and the output's own activation."""
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -18,7 +19,7 @@ def cut_before_output(case):
         while before is not None and len(before.sources) == 1 and roles.passes_values(before.layer):
             before = before.sources[0]
         activation = None if before is None else roles.activation_of(before.layer)
-        if activation not in _CUTTING or roles.is_pooling(acting.sources[0].layer):
+        if activation not in _CUTTING or kinds.is_pooling(acting.sources[0].layer):
             continue
         yield Finding(
             "output_activation_mismatch",

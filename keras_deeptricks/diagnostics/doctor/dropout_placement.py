@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.output_tail import tails
@@ -35,13 +36,13 @@ def dropout_rate(case):
 def dropout_chain(case):
     """Dropout upon dropout, which together drop too much."""
     for stage in case.structure.stages:
-        if not roles.is_dropout(stage.layer):
+        if not kinds.is_dropout(stage.layer):
             continue
-        if any(roles.is_dropout(s.layer) for s in paths.ends_forward(stage, _only_passes)[0]):
+        if any(kinds.is_dropout(s.layer) for s in paths.ends_forward(stage, _only_passes)[0]):
             continue  # told of the last one
         chain = [stage]
         for source in paths.backwards(paths.source_of(stage)):
-            if roles.is_dropout(source.layer):
+            if kinds.is_dropout(source.layer):
                 chain.append(source)
             elif not _only_passes(source):
                 break
@@ -65,7 +66,7 @@ def dropout_of_output(case):
     """Dropout between the last layer with weights and the output."""
     for tail in tails(case):
         for place, stage in enumerate(tail.stages):
-            if not roles.is_dropout(stage.layer):
+            if not kinds.is_dropout(stage.layer):
                 continue
             yield Finding(
                 "dropout_misuse",
@@ -84,7 +85,7 @@ def dropout_of_output(case):
 def dropout_of_inputs(case):
     """Strong dropout of the features of a table."""
     for stage in case.structure.stages:
-        if not roles.is_dropout(stage.layer) or stage.layer.rate < _OF_INPUTS:
+        if not kinds.is_dropout(stage.layer) or stage.layer.rate < _OF_INPUTS:
             continue
         first = list(paths.backwards(stage))
         is_first = all(roles.passes_values(s.layer) for s in first) and first[-1].sources == [None]
@@ -105,7 +106,7 @@ def dropout_before_batch_norm(case):
         source = paths.source_of(stage)
         while source is not None and _only_passes(source):
             source = paths.source_of(source)
-        if source is not None and roles.is_dropout(source.layer):
+        if source is not None and kinds.is_dropout(source.layer):
             yield Finding(
                 "dropout_misuse",
                 "note",
@@ -119,7 +120,7 @@ def dropout_before_batch_norm(case):
 
 
 def _rates(layer):
-    if isinstance(layer, roles.DROPOUT):
+    if isinstance(layer, kinds.DROPOUT):
         yield "rate", float(layer.rate or 0)
     elif isinstance(layer, keras.layers.RNN):
         for argument in ("dropout", "recurrent_dropout"):
@@ -136,12 +137,12 @@ def _only_passes(stage):
     """Rearranges values without dropping any."""
     layer = stage.layer
     return (
-        roles.passes_values(layer) and not roles.is_dropout(layer) and not roles.is_pooling(layer)
+        roles.passes_values(layer) and not kinds.is_dropout(layer) and not kinds.is_pooling(layer)
     )
 
 
 def _is_hidden(tail, place):
     """Whether the layer before may be meant as a hidden one: pooled later, or without a loss."""
     loss = tail.output.loss
-    pooled = any(roles.is_pooling(stage.layer) for stage in tail.stages[place:])
+    pooled = any(kinds.is_pooling(stage.layer) for stage in tail.stages[place:])
     return pooled or loss is None or loss.name == "custom"

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 from keras_deeptricks.diagnostics.doctor.columns import LOOKUPS
 from keras_deeptricks.layers.whitening import Whitening
@@ -73,7 +74,7 @@ def _from_calls(case):
 
 def _calls_of(case, stage, turns):
     """The observed calls inside of a stage; of a layer called several times one after the other."""
-    parts = {id(layer) for layer in roles.parts_of(stage.layer)}
+    parts = {id(layer) for layer in kinds.parts_of(stage.layer)}
     calls = [call for call in case.calls if id(call.layer) in parts]
     if calls and all(call.layer is stage.layer for call in calls):
         turn = turns.get(id(stage.layer), 0)
@@ -86,7 +87,7 @@ def _first_kernel(calls):
     """(place of the first call of a kernel or None, `"normalized"` if values get so before it)."""
     state = "raw"
     for place, call in enumerate(calls):
-        if roles.is_normalization(call.layer) or isinstance(call.layer, keras.layers.Embedding):
+        if kinds.is_normalization(call.layer) or isinstance(call.layer, keras.layers.Embedding):
             state = "normalized"
         elif _has_kernel(call.layer):
             return place, state
@@ -94,9 +95,9 @@ def _first_kernel(calls):
 
 
 def _has_kernel(layer):
-    if isinstance(layer, (*LOOKUPS, Whitening)) or roles.is_normalization(layer):
+    if isinstance(layer, (*LOOKUPS, Whitening)) or kinds.is_normalization(layer):
         return False
-    if roles.has_kernel(layer):
+    if kinds.has_kernel(layer):
         return True
     return any(len(variable.shape) >= 2 for variable in layer.trainable_variables)
 
@@ -105,8 +106,8 @@ def _entrance(call, followers):
     values = _values(call)
     if values is None or values.ndim < 2 or values.dtype.kind not in "biuf":
         return None
-    layer = roles.inner_layer(call.layer)
-    first = roles.is_convolution(layer) and layer.data_format == "channels_first"
+    layer = kinds.inner_layer(call.layer)
+    first = kinds.is_convolution(layer) and layer.data_format == "channels_first"
     linear = roles.activation_of(layer) == "linear"
     return Entrance(
         name=call.name,
@@ -114,7 +115,7 @@ def _entrance(call, followers):
         axis=1 if first else values.ndim - 1,
         normalized_after=linear
         and bool(followers)
-        and all(roles.is_normalization(follower) for follower in followers),
+        and all(kinds.is_normalization(follower) for follower in followers),
         trainable=bool(call.layer.trainable_variables),
     )
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_deeptricks.diagnostics.doctor import roles
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.utils.compiled_step import unwrap_optimizer
 
@@ -64,9 +64,9 @@ def layer_gradients(case):
     by_variable = {id(variable): gradient for variable, gradient in case.gradients[1]}
     names, relative = [], []
     for stage in case.structure.stages:
-        if not isinstance(stage.layer, keras.Layer) or not roles.has_kernel(stage.layer):
+        if not isinstance(stage.layer, keras.Layer) or not kinds.has_kernel(stage.layer):
             continue
-        pairs = [(kernel, by_variable.get(id(kernel))) for kernel in roles.kernels_of(stage.layer)]
+        pairs = [(kernel, by_variable.get(id(kernel))) for kernel in kinds.kernels_of(stage.layer)]
         pairs = [(kernel, gradient) for kernel, gradient in pairs if gradient is not None]
         if not pairs or stage.name in names:
             continue

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 
 
@@ -13,7 +14,7 @@ def first_signals(case):
     """
     names, deviations = [], []
     for call in case.calls:
-        acting = roles.has_kernel(call.layer) or roles.is_pure_activation(call.layer)
+        acting = kinds.has_kernel(call.layer) or roles.is_pure_activation(call.layer)
         recurrent = isinstance(call.layer, (keras.layers.RNN, keras.layers.Bidirectional))
         if (acting or recurrent) and isinstance(call.outputs, np.ndarray):
             names.append(call.name)

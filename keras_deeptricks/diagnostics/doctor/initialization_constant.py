@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -31,8 +32,8 @@ def alike_layers(case):
     stages = [s for s in case.structure.stages if isinstance(s.layer, keras.Layer)]
     ends = {id(layer) for stage in _last_kernels(case) for layer in [stage.layer]}
     for stage in stages:
-        layer = roles.inner_layer(stage.layer)
-        if not (roles.has_kernel(stage.layer) or isinstance(layer, keras.layers.RNN)):
+        layer = kinds.inner_layer(stage.layer)
+        if not (kinds.has_kernel(stage.layer) or isinstance(layer, keras.layers.RNN)):
             continue
         if id(stage.layer) in last | ends or not layer.trainable:
             continue
@@ -73,7 +74,7 @@ def _last_kernels(case):
     """The last stages with a kernel before each output."""
     for output in case.outputs:
         stage = output.stage
-        while stage is not None and not roles.has_kernel(stage.layer):
+        while stage is not None and not kinds.has_kernel(stage.layer):
             stage = stage.sources[0] if len(stage.sources) == 1 else None
         if stage is not None:
             yield stage

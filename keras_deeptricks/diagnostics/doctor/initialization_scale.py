@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -17,7 +18,7 @@ _LARGE_SIGNAL, _SATURATED = 5.0, 0.5
 _FADED = 1e-3
 _RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu")
 _SATURATING = {"tanh": 0.99, "sigmoid": 0.99, "softsign": 0.95, "hard_sigmoid": 0.99}
-_RESETTING = (*roles.NORMALIZATION, keras.layers.Add, keras.layers.Multiply, keras.layers.Average)
+_RESETTING = (*kinds.NORMALIZATION, keras.layers.Add, keras.layers.Multiply, keras.layers.Average)
 
 
 def kernel_gain(kernel):
@@ -38,7 +39,7 @@ def initialization_scale(case):
     large, products = [], {}
     worst = None
     for stage in case.structure.stages:
-        layer = roles.inner_layer(stage.layer)
+        layer = kinds.inner_layer(stage.layer)
         before = min((products.get(id(s), (1.0, None)) for s in stage.sources if s), default=None)
         product, smallest = before or (1.0, None)
         if isinstance(stage.layer, _RESETTING) or not isinstance(stage.layer, keras.Layer):
@@ -122,7 +123,7 @@ def _finding(case, layers, layer, gain, kind, product=None):
 
 
 def _gain(stage):
-    layer = roles.inner_layer(stage.layer)
+    layer = kinds.inner_layer(stage.layer)
     plain = (
         keras.layers.Dense,
         keras.layers.Conv1D,
@@ -131,7 +132,7 @@ def _gain(stage):
     )
     if not isinstance(layer, plain) or not layer.trainable:
         return None
-    kernels = roles.kernels_of(layer)
+    kernels = kinds.kernels_of(layer)
     return kernel_gain(keras.ops.convert_to_numpy(kernels[0])) if kernels else None
 
 
@@ -140,7 +141,7 @@ def _is_normalized(stage):
     waiting = list(stage.users)
     while waiting:
         user = waiting.pop()
-        if roles.is_normalization(user.layer):
+        if kinds.is_normalization(user.layer):
             return True
         if not _kernel(user) and not user.is_output:
             waiting += user.users
@@ -148,7 +149,7 @@ def _is_normalized(stage):
 
 
 def _kernel(stage):
-    return isinstance(stage.layer, keras.Layer) and roles.has_kernel(stage.layer)
+    return isinstance(stage.layer, keras.Layer) and kinds.has_kernel(stage.layer)
 
 
 def _kernel_below(stage):

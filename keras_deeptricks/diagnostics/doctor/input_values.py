@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_deeptricks.diagnostics.doctor import roles
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor.columns import (
     as_table,
     centred,
@@ -126,7 +126,7 @@ def _is_handled(case, sample, place):
     """True if the model replaces what is not finite before its first kernel."""
     _, _, rows, _ = non_finite(sample.inputs[place])
     calls = observed_layers(case.model, sample.take(rows[:8]).x)
-    kernels = [call for call in calls if call.layer.weights and roles.kernels_of(call.layer)]
+    kernels = [call for call in calls if call.layer.weights and kinds.kernels_of(call.layer)]
     kernels = kernels or [call for call in calls if call.layer.weights]
     arrays = [array for call in kernels for array in _arrays(call.inputs)]
     return bool(arrays) and all(np.isfinite(a).all() for a in arrays if a.dtype.kind == "f")

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from keras_deeptricks.diagnostics.doctor import affinity, roles
+from keras_deeptricks.diagnostics.doctor import affinity
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor.affine_chains import links
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -89,7 +90,7 @@ def _holds_zero_kernel(stages):
     return any(
         not np.any(keras.ops.convert_to_numpy(kernel))
         for stage in stages
-        for kernel in roles.kernels_of(stage.layer)
+        for kernel in kinds.kernels_of(stage.layer)
     )
 
 
@@ -100,7 +101,7 @@ def _is_meant_linear(output, first, case):
             same = leaf.shape == output.target.shape
             if same and np.allclose(leaf, output.target, rtol=1e-3, atol=1e-3):
                 return True
-    layer = roles.inner_layer(first.layer)
+    layer = kinds.inner_layer(first.layer)
     widths = first.input_shapes[0][-1], first.output_shapes[0][-1]
     return (
         isinstance(layer, keras.layers.Dense)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 
 
@@ -30,7 +31,7 @@ def tails(case):
         stages, activations = [], 0
         for stage in paths.backwards(output.stage):
             layer = stage.layer
-            if roles.has_kernel(layer) or roles.is_recurrent(layer):
+            if kinds.has_kernel(layer) or kinds.is_recurrent(layer):
                 own = roles.activation_of(layer)
                 if activations == 0 or own in (None, "linear"):
                     yield Tail(output, stage, stages[::-1])
@@ -49,6 +50,6 @@ def _may_end_in(layer):
     return (
         roles.passes_values(layer)
         or roles.is_pure_activation(layer)
-        or roles.is_normalization(layer)
+        or kinds.is_normalization(layer)
         or roles.is_one_input_operation(layer)
     )

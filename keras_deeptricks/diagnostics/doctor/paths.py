@@ -1,5 +1,6 @@
 """Walks along the stages of a model, forwards and backwards."""
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 
 
@@ -67,7 +68,7 @@ def leads_to_output(stage):
 def keeps_one_path(stage):
     """True for stages that take one tensor and compute an affine function without a kernel."""
     layer = stage.layer
-    if len(stage.sources) != 1 or roles.has_kernel(layer):
+    if len(stage.sources) != 1 or kinds.has_kernel(layer):
         return False
     return roles.is_affine(layer) or roles.is_one_input_operation(layer)
 
@@ -87,16 +88,16 @@ def width_out(stage):
 def positions_in(stage):
     """The spatial sizes of a convolution's input: a tuple, with None for what is not known."""
     shape = stage.input_shapes[0] if stage.input_shapes else ()
-    layer = roles.inner_layer(stage.layer)
+    layer = kinds.inner_layer(stage.layer)
     first = getattr(layer, "data_format", None) == "channels_first"
     rank = len(getattr(layer, "kernel_size", ()) or getattr(layer, "pool_size", ()))
     return tuple(shape[-rank:] if first else shape[-rank - 1 : -1]) if rank else ()
 
 
 def _channels(layer, shape):
-    layer = roles.inner_layer(layer)
+    layer = kinds.inner_layer(layer)
     if not shape:
         return None
-    if roles.is_convolution(layer) and layer.data_format == "channels_first":
+    if kinds.is_convolution(layer) and layer.data_format == "channels_first":
         return shape[-len(layer.kernel_size) - 1]
     return shape[-1]

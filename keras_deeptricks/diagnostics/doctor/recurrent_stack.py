@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -57,7 +58,7 @@ def saturating_depth(case):
             source = paths.source_of(stage)
             before = depths.get(id(source), 0)
             name = roles.activation_of(stage.layer)
-            if roles.is_normalization(stage.layer) or len(stage.sources) != 1:
+            if kinds.is_normalization(stage.layer) or len(stage.sources) != 1:
                 before = 0
             elif name == activation and not stage.is_output:
                 before += 1
@@ -79,7 +80,7 @@ def saturating_depth(case):
 
 
 def _recurrent(case):
-    return [stage for stage in case.structure.stages if roles.is_recurrent(stage.layer)]
+    return [stage for stage in case.structure.stages if kinds.is_recurrent(stage.layer)]
 
 
 def _cell_layer(layer):

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.self_normalization import self_normalization_problems
@@ -57,7 +58,7 @@ def _is_mild(case, problem, selu):
 
 def _gain(layer):
     """The variance of a layer's kernel times its fan-in."""
-    kernels = roles.kernels_of(layer)
+    kernels = kinds.kernels_of(layer)
     if not kernels:
         return None
     kernel = np.asarray(keras.ops.convert_to_numpy(kernels[0]), "float64")

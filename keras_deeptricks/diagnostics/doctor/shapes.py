@@ -5,7 +5,8 @@ import math
 import keras
 import numpy as np
 
-from keras_deeptricks.diagnostics.doctor import paths, roles
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
+from keras_deeptricks.diagnostics.doctor import paths
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
 # A dense layer behind Flatten that holds nearly all parameters of a large model.
@@ -16,8 +17,8 @@ def vanished_map(case):
     """Convolutions over maps of a single position."""
     stages, seen = [], set()
     for stage in case.structure.stages:
-        kernel = getattr(roles.inner_layer(stage.layer), "kernel_size", ())
-        if not kernel or max(kernel) < 2 or roles.is_transposed(stage.layer):
+        kernel = getattr(kinds.inner_layer(stage.layer), "kernel_size", ())
+        if not kernel or max(kernel) < 2 or kinds.is_transposed(stage.layer):
             continue
         positions = paths.positions_in(stage)
         if not positions or any(size is None or size > 1 for size in positions):
@@ -30,7 +31,7 @@ def vanished_map(case):
         return
     meant = any(paths.has_behind(stage, _enlarges) for stage in stages)
     first = stages[0]
-    kernel = "×".join(map(str, roles.inner_layer(first.layer).kernel_size))
+    kernel = "×".join(map(str, kinds.inner_layer(first.layer).kernel_size))
     yield Finding(
         "architecture",
         "note" if meant else "warning",
@@ -70,7 +71,7 @@ def flattened_map(case):
     total = case.model.count_params()
     for stage in case.structure.of(keras.layers.Dense):
         source = paths.source_of(stage)
-        while source is not None and roles.is_dropout(source.layer):
+        while source is not None and kinds.is_dropout(source.layer):
             source = paths.source_of(source)
         if source is None or not isinstance(source.layer, keras.layers.Flatten):
             continue
@@ -95,7 +96,7 @@ def _starts_larger(structure):
 def _enlarges(stage):
     layer = stage.layer
     kinds = tuple(getattr(keras.layers, f"UpSampling{n}D") for n in "123")
-    return roles.is_transposed(layer) or isinstance(layer, kinds)
+    return kinds.is_transposed(layer) or isinstance(layer, kinds)
 
 
 def _position_shapes(output):
@@ -114,13 +115,13 @@ def _to_blame(output):
     dense = None
     for stage in paths.backwards(output.acting or output.stage):
         layer = stage.layer
-        if roles.is_dense(layer) and stage.input_shapes and len(stage.input_shapes[0]) > 2:
+        if kinds.is_dense(layer) and stage.input_shapes and len(stage.input_shapes[0]) > 2:
             dense = stage
-        if roles.is_recurrent(layer) and np.ndim(stage.output_shapes[0]):
+        if kinds.is_recurrent(layer) and np.ndim(stage.output_shapes[0]):
             if len(stage.output_shapes[0]) > 2:
                 return stage.name, f"Pass return_sequences=False to '{stage.name}'."
             break
-        if roles.is_convolution(roles.inner_layer(layer)):
+        if kinds.is_convolution(kinds.inner_layer(layer)):
             break
     name = output.layer if dense is None else dense.name
     return name, (

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -16,13 +17,13 @@ def hidden_softmax(case):
         layer = stage.layer
         if id(layer) in told:
             continue
-        if roles.is_recurrent(layer) and _recurrent_activation(layer) == "softmax":
+        if kinds.is_recurrent(layer) and _recurrent_activation(layer) == "softmax":
             told.add(id(layer))
             yield _finding(stage, "its own next step", "warning")
         if roles.activation_of(layer) != "softmax" or not _along_units(stage):
             continue
         ends, is_output = paths.ends_forward(stage, _passes)
-        takers = [end for end in ends if roles.has_kernel(end.layer) or _is_recurrent(end)]
+        takers = [end for end in ends if kinds.has_kernel(end.layer) or _is_recurrent(end)]
         # Shares that weigh something are attention or a gate, whatever else takes them too.
         if not takers or len(takers) < len(ends):
             continue
@@ -56,14 +57,14 @@ def _passes(stage):
     layer = stage.layer
     if len(stage.sources) != 1:
         return False
-    if roles.passes_values(layer) or roles.is_normalization(layer):
+    if roles.passes_values(layer) or kinds.is_normalization(layer):
         return True
     # Shares are not negative: these leave them as they are.
     return roles.is_pure_activation(layer) and roles.activation_of(layer) in ("relu", "leaky_relu")
 
 
 def _is_recurrent(stage):
-    return roles.is_recurrent(stage.layer)
+    return kinds.is_recurrent(stage.layer)
 
 
 def _recurrent_activation(layer):

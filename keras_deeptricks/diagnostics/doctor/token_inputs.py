@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -93,7 +94,7 @@ def _takers(case):
     if len(leaves) != 1 or not case.structure.is_graph:
         return [None] * len(leaves)
     for stage in case.structure.stages:
-        if roles.has_kernel(stage.layer) or roles.is_recurrent(stage.layer):
+        if kinds.has_kernel(stage.layer) or kinds.is_recurrent(stage.layer):
             first = list(paths.backwards(stage))[1:]
             plain = all(_rearranges(s.layer) for s in first)
             return [stage if plain and None in (first or [stage])[-1].sources else None]

@@ -2,7 +2,8 @@
 
 import math
 
-from keras_deeptricks.diagnostics.doctor import paths, roles
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
+from keras_deeptricks.diagnostics.doctor import paths
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.output_tail import tails
 
@@ -47,7 +48,7 @@ def no_way_for_gradients(case):
     """Operations without a derivative between every weight and the output."""
     for output in case.outputs:
         for stage in paths.backwards(output.stage):
-            if roles.has_kernel(stage.layer) or roles.is_recurrent(stage.layer):
+            if kinds.has_kernel(stage.layer) or kinds.is_recurrent(stage.layer):
                 break
             if type(stage.layer).__name__ in _STEPS:
                 yield Finding(
@@ -67,7 +68,7 @@ def frozen_output_layer(case):
         return  # told already
     for tail in tails(case):
         layer = tail.kernel.layer
-        if roles.has_kernel(layer) and layer.weights and not layer.trainable_variables:
+        if kinds.has_kernel(layer) and layer.weights and not layer.trainable_variables:
             yield Finding(
                 "nothing_trainable",
                 "note",

@@ -2,6 +2,7 @@
 
 import math
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import paths, roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 
@@ -20,10 +21,10 @@ def narrow_layer(case):
         return
     for stage in case.structure.stages:
         layer = stage.layer
-        if not roles.is_dense(roles.inner_layer(layer)) or paths.leads_to_output(stage):
+        if not kinds.is_dense(kinds.inner_layer(layer)) or paths.leads_to_output(stage):
             continue
         ends, is_output = paths.ends_forward(stage, _stays)
-        if is_output or len(ends) != 1 or not roles.is_dense(roles.inner_layer(ends[0].layer)):
+        if is_output or len(ends) != 1 or not kinds.is_dense(kinds.inner_layer(ends[0].layer)):
             continue
         if _is_gate(ends[0]):
             continue
@@ -52,7 +53,7 @@ def wide_layer(case):
     if not rows:
         return
     for stage in case.structure.stages:
-        if not roles.is_dense(roles.inner_layer(stage.layer)) or paths.leads_to_output(stage):
+        if not kinds.is_dense(kinds.inner_layer(stage.layer)) or paths.leads_to_output(stage):
             continue
         width, before = stage.units, paths.width_in(stage)
         if width is None or before is None or not stage.layer.trainable_variables:
@@ -104,7 +105,7 @@ def _classes(case):
 def _is_gate(stage):
     """Whether a stage's units weigh others: narrow layers before are squeeze and excitation."""
     ends, _ = paths.ends_forward(stage, _stays)
-    return any(len(end.sources) > 1 and not roles.is_linear_merge(end.layer) for end in ends)
+    return any(len(end.sources) > 1 and not kinds.is_linear_merge(end.layer) for end in ends)
 
 
 def _stays(stage):
@@ -112,5 +113,5 @@ def _stays(stage):
     return len(stage.sources) == 1 and (
         roles.passes_values(layer)
         or roles.is_pure_activation(layer)
-        or roles.is_normalization(layer)
+        or kinds.is_normalization(layer)
     )

@@ -3,6 +3,7 @@ import numpy as np
 from doctor_cases import normal
 from keras import layers
 
+from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
 from keras_deeptricks.diagnostics.doctor import roles
 from keras_deeptricks.diagnostics.doctor.structure import structure_of
 
@@ -78,5 +79,5 @@ def test_roles():
     assert not roles.is_affine(layers.MaxPooling2D(2))
     assert roles.passes_values(layers.Flatten())
     assert not roles.passes_values(layers.Dense(2))
-    assert roles.is_dropout(layers.SpatialDropout1D(0.2))
-    assert not roles.is_dropout(layers.Dropout(0.0))
+    assert kinds.is_dropout(layers.SpatialDropout1D(0.2))
+    assert not kinds.is_dropout(layers.Dropout(0.0))
