@@ -19,6 +19,7 @@ from keras_deeptricks.utils.layer_probe import (
     is_float,
     leaf_calls_watched,
     variables_by_layer,
+    watchable_layers,
 )
 
 
@@ -38,7 +39,7 @@ class TrainingProbe:
         self.data = data
         self.step = LossGradients(model, training, self._watching, self._measured)
         self.key = _key(model)
-        self._model = model
+        self._model, self._layers = model, watchable_layers(model)
         self._function = self._look if model.run_eagerly else compiled(self._look)
         self._copies = _copies if model.run_eagerly else compiled(_copies)
         self.layers = None
@@ -89,7 +90,7 @@ class TrainingProbe:
     @contextlib.contextmanager
     def _watching(self):
         self._calls, self._found = [], []
-        with leaf_calls_watched(self._model, self._watch):
+        with leaf_calls_watched(self._model, self._watch, self._layers):
             yield
 
     def _watch(self, layer, around, args, kwargs, outputs):

@@ -47,7 +47,7 @@ class ObservedCall:
 
 
 @contextlib.contextmanager
-def leaf_calls_watched(model, watch):
+def leaf_calls_watched(model, watch, layers=None):
     """While it lasts, `watch` is told of every call of a layer inside `model` that calls no other.
 
     It works for models of every kind: functional, Sequential, nested, subclassed. What a recurrent
@@ -58,14 +58,22 @@ def leaf_calls_watched(model, watch):
         model: A built `keras.Model`, called in the block once or more.
         watch: A function of (layer, names of the layers around it, positional arguments, keyword
             arguments, outputs).
+        layers: The `watchable_layers` of the model, where they are known already.
     """
     watcher = _Watcher(watch)
-    layers = list(walk_layers(model))
-    # The graph that a Sequential model keeps of itself is no layer around its layers.
-    graphs = {id(graph) for layer in layers for graph in layers if _is_graph_of(graph, layer)}
-    layers = [layer for layer in layers if id(layer) not in graphs]
+    layers = watchable_layers(model) if layers is None else layers
     with patched([(layer, "call", watcher.call_of(layer)) for layer in layers]):
         yield
+
+
+def watchable_layers(model):
+    """The model and all layers in it, but for the graphs that Sequential models keep of themselves.
+
+    Such a graph is no layer around its layers.
+    """
+    layers = list(walk_layers(model))
+    graphs = {id(graph) for layer in layers for graph in layers if _is_graph_of(graph, layer)}
+    return [layer for layer in layers if id(layer) not in graphs]
 
 
 def _is_graph_of(graph, layer):

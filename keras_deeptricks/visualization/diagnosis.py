@@ -23,6 +23,16 @@ def plot_diagnosis(diagnosis, ax=None):
 
     Raises:
         ValueError: Nothing was measured that could be drawn.
+
+    Example:
+
+    ```python
+    import keras_deeptricks as kdt
+
+    history = {"loss": [2.3, 1.1, 0.6, 0.4, 0.3], "val_loss": [2.2, 1.2, 0.8, 0.7, 0.7]}
+    diagnosis = kdt.diagnostics.diagnose_history(history)
+    (ax,) = kdt.visualization.plot_diagnosis(diagnosis)
+    ```
     """
     panels = diagnosis_panels(diagnosis)
     if not panels:

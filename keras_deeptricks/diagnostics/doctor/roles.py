@@ -128,8 +128,8 @@ def is_pure_activation(layer):
     """True for layers and operations that apply an activation and nothing else."""
     if not isinstance(layer, keras.Layer):
         return type(layer).__name__ in _ACTIVATION_OPERATIONS
-    kinds = tuple(getattr(keras.layers, name) for name in _ACTIVATION_LAYERS)
-    return isinstance(layer, (keras.layers.Activation, *kinds))
+    acting = tuple(getattr(keras.layers, name) for name in _ACTIVATION_LAYERS)
+    return isinstance(layer, (keras.layers.Activation, *acting))
 
 
 def passes_values(layer):

@@ -95,8 +95,8 @@ def _starts_larger(structure):
 
 def _enlarges(stage):
     layer = stage.layer
-    kinds = tuple(getattr(keras.layers, f"UpSampling{n}D") for n in "123")
-    return kinds.is_transposed(layer) or isinstance(layer, kinds)
+    upsampling = tuple(getattr(keras.layers, f"UpSampling{n}D") for n in "123")
+    return kinds.is_transposed(layer) or isinstance(layer, upsampling)
 
 
 def _position_shapes(output):
