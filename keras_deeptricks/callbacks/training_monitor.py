@@ -109,12 +109,14 @@ class TrainingMonitor(keras.callbacks.Callback):
 
     def _clear(self):
         self._records, self._not_finite = [], {}
+        self._seen = []
         self._probe = self._data = None
         self._before = None
         self._epoch = self._base = self._written = 0
 
     @property
     def record(self):
+        self._read()
         layers = self._layers()
         tables = np.full((len(self._records), len(layers), len(STATISTICS)), np.nan)
         for table, one in zip(tables, self._records, strict=True):
@@ -172,27 +174,28 @@ class TrainingMonitor(keras.callbacks.Callback):
             # It was built in this step: from what weights is not known.
             self._probe = TrainingProbe(model, self._data, self.training)
             before = self._probe.weights()
-        loss, table, not_finite = self._probe(before, done - self._first)
-        if is_new:
-            table[:, STATISTICS.index("update_ratio")] = np.nan
-        if not_finite is None and not np.isfinite(loss):
-            not_finite = "", "loss"
-        if not_finite is not None and not self._not_finite:
-            layer, what = not_finite
-            self._not_finite = {"step": done - 1, "layer": layer, "what": what}
-        self._records.append(
-            {
-                "step": done - 1,
-                "epoch": self._epoch,
-                "loss": loss,
-                "layers": self._probe.layers,
-                "table": table,
-            }
-        )
+        steps = None if is_new else done - self._first
+        found = self._probe.look(before)
+        self._seen.append((self._probe, found, steps, {"step": done - 1, "epoch": self._epoch}))
+
+    def _read(self):
+        """Fetches what was seen; only now, for a training that runs ahead not to wait for it."""
+        for probe, found, steps, one in self._seen:
+            loss, table, not_finite = probe.read(found, steps or 1)
+            if steps is None:
+                table[:, STATISTICS.index("update_ratio")] = np.nan
+            if not_finite is None and not np.isfinite(loss):
+                not_finite = "", "loss"
+            if not_finite is not None and not self._not_finite:
+                layer, what = not_finite
+                self._not_finite = {"step": one["step"], "layer": layer, "what": what}
+            self._records.append({**one, "loss": loss, "layers": probe.layers, "table": table})
+        self._seen = []
 
     def on_epoch_end(self, epoch, logs=None):
         if self._before is not None:
             self._observe(_steps_done(self.model))
+        self._read()
         # Not among the logs, which the progress bar would print.
         history = getattr(self.model, "history", None)
         if history is not None and self._records:

@@ -61,15 +61,22 @@ class TrainingProbe:
             return name in self._saturating
         return name in self._call_names
 
-    def __call__(self, before, steps):
-        """The loss, the statistics of all layers (L, 6), and the first that is not finite.
+    def look(self, before):
+        """A vector of all that is seen, on the device: it is not waited for.
 
         Args:
             before: What `weights` returned before the last steps.
-            steps: Number of these steps.
         """
         with random_order_preserved():
-            found = self._function(self.step.values(), before, self.data)
+            return self._function(self.step.values(), before, self.data)
+
+    def read(self, found, steps):
+        """The loss, the statistics of all layers (L, 6), and the first that is not finite.
+
+        Args:
+            found: What `look` returned.
+            steps: Number of steps since the weights `before`.
+        """
         found = np.asarray(ops.convert_to_numpy(found), "float64")
         if self.layers is None:
             self._name_layers()
