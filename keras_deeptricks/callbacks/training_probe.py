@@ -92,7 +92,8 @@ class TrainingProbe:
         for gradient, after, old in zip(gradients, weights, before, strict=True):
             gradient, after, old = (ops.cast(t, "float32") for t in (gradient, after, old))
             parts.append(ops.stack([_squares(gradient), _squares(after - old), _squares(old)]))
-        return ops.concatenate(parts)
+        # On torch it would else hold all tensors of the pass until it is read.
+        return ops.stop_gradient(ops.concatenate(parts))
 
     @contextlib.contextmanager
     def _watching(self):
