@@ -66,8 +66,9 @@ def check(
         validation_data: Validation data as for `fit`, or None.
         level: `"quick"` (default, some seconds for a small network) or `"full"`, which trains for
             longer, reads the curves, and overfits one batch.
-        seed: Whole number that fixes the choice of rows and the order of training. NumPy's global
-            generator is not touched.
+        seed: Whole number that fixes the choice of rows and the order of training; how many steps
+            a slow model is trained for depends on the machine. NumPy's global generator is not
+            touched.
         batch_size: Rows per batch, for arrays. Defaults to 32 as in `fit`.
         sample_weight, class_weight: As for `model.fit`.
 
