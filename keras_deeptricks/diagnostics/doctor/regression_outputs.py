@@ -90,17 +90,17 @@ def _reach(output):
         return
     low, high = roles.RANGES[output.activation]
     kind, target = output.kind, np.asarray(output.target, "float64")
-    if output.activation == "softmax" and kind.kind == "continuous":
+    if output.activation == "softmax" and kind.kind in ("continuous", "multi_label"):
         sums = target.sum(axis=-1) if target.ndim > 1 else target
         if not np.allclose(sums, 1, atol=0.01):
             yield Finding(
                 "output_activation_mismatch",
                 "error",
                 output.layer,
-                f"The output is a softmax over {output.units} units, and the targets are amounts "
-                f"from {kind.low:.4g} to {kind.high:.4g} that do not sum to 1.",
+                f"The output is a softmax over {output.units} units, and the targets lie between "
+                f"{kind.low:.4g} and {kind.high:.4g} and do not sum to 1.",
                 "A softmax yields shares of 1.",
-                "Use no activation on the last layer.",
+                "Use a sigmoid for labels that may come together, and no activation for amounts.",
             )
             return
     slack = 0.01 * kind.deviation + 1e-6

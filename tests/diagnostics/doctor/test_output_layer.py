@@ -118,6 +118,7 @@ def test_sound_outputs_are_silent(units, activation, loss, y, form):
         ("output_range", 1, "relu", "mae", AMOUNTS),
         ("output_range", 1, "tanh", "mse", 5 + AMOUNTS),
         ("output_activation_mismatch", 3, "softmax", "mse", normal(ROWS, 3)),
+        ("output_activation_mismatch", 3, "softmax", "mse", TAGS),
     ],
 )
 def test_a_fault_is_told(code, units, activation, loss, y):
