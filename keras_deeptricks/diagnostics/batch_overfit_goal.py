@@ -67,7 +67,6 @@ class Goal:
         best_score: The highest accuracy that equal rows with different targets permit; of
             regressions the R².
         contradicting: Share of the rows that equal others but for their targets.
-        is_certain: Whether `lowest` is known to be the lowest.
     """
 
     lowest: float
@@ -75,7 +74,6 @@ class Goal:
     guessing: float
     best_score: float
     contradicting: float
-    is_certain: bool
 
 
 def goal_of(judge, outputs, x, y, sample_weight, structure):
@@ -115,7 +113,6 @@ def goal_of(judge, outputs, x, y, sample_weight, structure):
         guessing=loss(one, False),
         best_score=float(np.mean(scores)) if scores else math.nan,
         contradicting=_contradicting(outputs, groups),
-        is_certain=all(o.loss is not None and o.loss.name != "custom" for o in outputs),
     )
 
 

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_deeptricks.diagnostics.batch_overfit_goal import is_hard, kind_of, score_of, scored
 from keras_deeptricks.utils.backend import jit_for_few_calls, random_order_preserved
+from keras_deeptricks.utils.batch_losses import BatchLosses
 from keras_deeptricks.utils.compiled_step import borrowed_for_training
 from keras_deeptricks.utils.layer_walk import walk_layers
 from keras_deeptricks.utils.one_batch import as_tensors
@@ -255,31 +256,24 @@ class _Repeated(keras.utils.PyDataset):
         return self.parts
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Records the loss of each step, and ends when the batch is learned."""
+class _Recorder(BatchLosses):
+    """Ends when the batch is learned."""
 
     def __init__(self, batch, steps):
         super().__init__()
         self.batch, self.steps = batch, steps
-        self.losses, self.scores, self.finite = [], [], True
+        self.scores, self.finite = [], True
         self._learned = 0
 
-    def on_train_batch_begin(self, batch, logs=None):
-        if self.batch.judge is None:
-            # The loss in the logs is the mean since the last reset.
-            self.model.reset_metrics()
-
-    def on_train_batch_end(self, batch, logs=None):
-        logs = logs or {}
-        loss = float(logs.get("data_loss", logs.get("loss", math.nan)))
+    def is_over(self, loss, logs):
+        loss = float(logs.get("data_loss", loss))
         score = float(logs.get("score", math.nan))
         self.losses.append(loss)
         self.scores.append(score)
         self.finite = math.isfinite(loss)
         learned = is_learned(self.batch, loss, score, self.losses[0])
         self._learned = self._learned + 1 if learned else 0
-        if not self.finite or self._learned >= _IN_A_ROW or len(self.losses) >= self.steps:
-            self.model.stop_training = True
+        return not self.finite or self._learned >= _IN_A_ROW or len(self.losses) >= self.steps
 
 
 def excess_of(batch, loss, first):

@@ -11,6 +11,7 @@ from keras_deeptricks.diagnostics import learning_rate_suggestions as suggestion
 from keras_deeptricks.schedules.log_range import LogRange
 from keras_deeptricks.schedules.shifted import Shifted
 from keras_deeptricks.utils.backend import random_order_preserved
+from keras_deeptricks.utils.batch_losses import BatchLosses
 from keras_deeptricks.utils.batches import ensure_built, is_arrays, row_count, take_rows
 from keras_deeptricks.utils.checks import check_choice, check_flag, check_integer, check_number
 from keras_deeptricks.utils.compiled_step import (
@@ -188,23 +189,17 @@ def _train(model, schedule, recorder, **data):
             model.fit(**data, **length, shuffle=False, verbose=0, callbacks=[recorder])
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Records the loss of each batch alone and stops the test when it has shown enough."""
+class _Recorder(BatchLosses):
+    """Stops the test when it has shown enough."""
 
     def __init__(self, steps, smoothing, divergence_factor):
         super().__init__()
         self.steps = steps
         self.smoothing = smoothing
         self.divergence_factor = divergence_factor
-        self.losses = []
         self.stopping_reason = "out_of_data"
 
-    def on_train_batch_begin(self, batch, logs=None):
-        # The loss in the logs is the mean since the last reset.
-        self.model.reset_metrics()
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = float(logs["loss"])
+    def is_over(self, loss, logs):
         if not math.isfinite(loss):
             self.stopping_reason = "not_finite"
         else:
@@ -213,8 +208,7 @@ class _Recorder(keras.callbacks.Callback):
                 self.stopping_reason = "diverged"
             elif len(self.losses) == self.steps:
                 self.stopping_reason = "completed"
-        if self.stopping_reason != "out_of_data":
-            self.model.stop_training = True
+        return self.stopping_reason != "out_of_data"
 
     def _diverges(self):
         smoothed = suggestions_of.smooth(self.losses, self.smoothing)

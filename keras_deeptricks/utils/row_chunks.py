@@ -32,7 +32,7 @@ def row_chunks(x, size, y=None, sample_weight=None, batch_size=None, steps=None)
     if steps is not None:
         steps = check_integer("steps", steps, minimum=1)
     if is_arrays(x):
-        rows = _check_rows(x, y, sample_weight)
+        rows = check_rows(x, y, sample_weight)
         if steps is not None:
             rows = min(rows, steps * (batch_size or 32))
         for first in range(0, rows, size):
@@ -46,7 +46,12 @@ def row_chunks(x, size, y=None, sample_weight=None, batch_size=None, steps=None)
     yield from _regrouped(batches_of_dataset(x, steps), size)
 
 
-def _check_rows(x, y, sample_weight):
+def check_rows(x, y=None, sample_weight=None):
+    """The number of rows of arrays.
+
+    Raises:
+        ValueError: They have different numbers of rows, or none.
+    """
     counts = {}
     for name, part in (("x", x), ("y", y), ("sample_weight", sample_weight)):
         if part is not None:

@@ -4,7 +4,11 @@ import numpy as np
 
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.objective import REGRESSION
-from keras_deeptricks.diagnostics.doctor.scores import class_probabilities, crossentropy, labels_of
+from keras_deeptricks.diagnostics.doctor.scores import (
+    class_probabilities,
+    crossentropy,
+    labels_of_output,
+)
 
 # A network with logits of variance σ² starts at ln C + σ²/2. Healthy ones have a σ² up to 2 or 3:
 # SELU nets start at 2.96 for ten classes.
@@ -30,7 +34,7 @@ def first_loss(case):
 
 
 def _of_classes(case, output, prediction):
-    labels = labels_of(output)
+    labels = labels_of_output(output)
     if labels is None or "crossentropy" not in output.loss.name:
         return
     probabilities = class_probabilities(output, prediction)

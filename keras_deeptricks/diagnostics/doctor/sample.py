@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_deeptricks.utils.batches import is_arrays, row_count
-from keras_deeptricks.utils.row_chunks import batches_of_dataset
+from keras_deeptricks.utils.row_chunks import batches_of_dataset, check_rows
 
 # Rows of arrays that are looked at, and of a data set, which costs more to read.
 _MOST_ROWS, _MOST_DATASET_ROWS, _MOST_BATCHES = 20_000, 8_000, 200
@@ -69,7 +69,7 @@ def read_sample(x, y=None, sample_weight=None, batch_size=None, rng=None):
     """
     if not is_arrays(x):
         return _from_dataset(x, y)
-    total = _check_rows(x, y, sample_weight)
+    total = check_rows(x, y, sample_weight)
     rows = slice(None)
     if total > _MOST_ROWS:
         rng = rng or np.random.default_rng(0)
@@ -139,20 +139,3 @@ def _as_numpy(part):
         return keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else np.asarray(leaf)
 
     return keras.tree.map_structure(convert, part)
-
-
-def _check_rows(x, y, sample_weight):
-    counts = {}
-    for name, part in (("x", x), ("y", y), ("sample_weight", sample_weight)):
-        for leaf in [] if part is None else keras.tree.flatten(part):
-            shape = np.shape(leaf)
-            if not shape:
-                raise ValueError(f"`{name}` must have an axis of rows. Received: {leaf!r}.")
-            counts.setdefault(int(shape[0]), name)
-    if len(counts) > 1:
-        said = ", ".join(f"{name} has {rows}" for rows, name in counts.items())
-        raise ValueError(f"All arrays must have the same number of rows. Received: {said}.")
-    rows = next(iter(counts))
-    if rows == 0:
-        raise ValueError("`x` is empty: it has no rows.")
-    return rows

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_deeptricks.diagnostics.doctor.labels import labels_of
 from keras_deeptricks.diagnostics.doctor.objective import REGRESSION
 
 
@@ -49,7 +50,7 @@ def score(output, prediction, target):
     output = dataclasses.replace(output, target=target)
     if output.loss is not None and output.loss.name in REGRESSION:
         return _of_amounts(output, prediction, target)
-    labels = labels_of(output)
+    labels = labels_of_output(output)
     probabilities = class_probabilities(output, prediction)
     if labels is None or probabilities is None:
         return None
@@ -70,20 +71,19 @@ def score(output, prediction, target):
     )
 
 
-def labels_of(output):
-    """The class of each row as whole numbers, or None where targets are no single classes."""
+def labels_of_output(output):
+    """The class that each prediction should have, whole numbers; None where there are none.
+
+    There may be several to a row, as of every pixel.
+    """
     kind, target = output.kind, output.target
-    if kind is None or target is None:
+    if kind is None or target is None or target.dtype.kind not in "biuf":
         return None
-    if kind.kind == "one_hot" and output.units == target.shape[-1]:
-        return np.asarray(target).argmax(axis=-1)
-    single = kind.kind in ("labels", "binary", "sequence")
-    if single and target.dtype.kind in "biuf" and np.isfinite(target).all():
-        whole = np.asarray(target)
-        if whole.ndim > 1 and whole.shape[-1] == 1:
-            whole = whole[..., 0]
-        return whole.astype(int) if np.all(whole == np.round(whole)) else None
-    return None
+    if kind.kind == "one_hot":
+        return target.argmax(axis=-1) if output.units == target.shape[-1] else None
+    if kind.kind == "sequence" and np.all(target == np.round(target)):
+        return target.astype(int)
+    return labels_of(target, kind)
 
 
 def class_probabilities(output, prediction):

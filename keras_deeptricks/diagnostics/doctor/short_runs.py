@@ -8,6 +8,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_deeptricks.utils.batch_losses import BatchLosses
 from keras_deeptricks.utils.compiled_step import (
     borrowed_for_training,
     clone_optimizer,
@@ -155,27 +156,20 @@ def peak_rate(optimizer):
     return max(finite, default=None)
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Records the loss of each batch alone; stops when it is not finite or time is up."""
+class _Recorder(BatchLosses):
+    """Stops when the loss is not finite, or steps or time are up."""
 
     def __init__(self, steps, seconds):
         super().__init__()
         self.steps, self.seconds = steps, seconds
-        self.losses, self.finite = [], True
+        self.finite, self.spent = True, 0.0
         self._started = None
-        self.spent = 0.0
 
-    def on_train_batch_begin(self, batch, logs=None):
-        # The loss in the logs is the mean since the last reset.
-        self.model.reset_metrics()
-
-    def on_train_batch_end(self, batch, logs=None):
+    def is_over(self, loss, logs):
         now = time.perf_counter()
         if self._started is None:
             self._started = now  # the first step has the compilation in it
         self.spent = now - self._started
-        loss = float((logs or {}).get("loss", math.nan))
         self.losses.append(loss)
         self.finite = math.isfinite(loss)
-        if not self.finite or self.spent > self.seconds or len(self.losses) >= self.steps:
-            self.model.stop_training = True
+        return not self.finite or self.spent > self.seconds or len(self.losses) >= self.steps
