@@ -202,6 +202,7 @@ def _constant_output(batch, trial):
 
 
 def cannot_tell(trial):
+    """The note that the lowest loss is not known, nor so whether the batch is learned."""
     return Finding(
         "check_incomplete",
         "note",

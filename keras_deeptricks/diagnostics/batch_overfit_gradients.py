@@ -20,6 +20,7 @@ def gradient_findings(model, gradients):
 
 
 def nothing_trainable(evidence):
+    """The finding of a model that has no weights to train."""
     return Finding(
         "nothing_trainable",
         "error",
@@ -86,6 +87,7 @@ def _vanishing(gradients):
 
 
 def layer_of(model, variable):
+    """The name of the layer that holds a weight."""
     parts = variable.path.split("/")
     return parts[-2] if len(parts) > 1 else model.name
 

@@ -15,15 +15,16 @@ _BOUNDS = {
     # The lower side, 0, is that of dead units.
     "relu6": (None, 6.0 - 1e-6),
 }
-_LAYERS = {
+# Layers that apply an activation and nothing else, by the activation's name.
+ACTIVATION_LAYERS = {
     keras.layers.ReLU: "relu",
     keras.layers.LeakyReLU: "leaky_relu",
     keras.layers.PReLU: "prelu",
     keras.layers.ELU: "elu",
     keras.layers.Softmax: "softmax",
 }
-# They compute nothing that their inputs do not show.
-_REARRANGING = (
+# Their outputs are their inputs, moved, repeated or cut.
+RESHAPING_LAYERS = (
     keras.layers.Flatten,
     keras.layers.Reshape,
     keras.layers.Permute,
@@ -39,6 +40,8 @@ _REARRANGING = (
     keras.layers.Cropping3D,
     keras.layers.UpSampling1D,
     keras.layers.UpSampling3D,
+)
+_NOISE = (
     keras.layers.Dropout,
     keras.layers.AlphaDropout,
     keras.layers.GaussianDropout,
@@ -48,7 +51,7 @@ _REARRANGING = (
 
 def only_rearranges(layer):
     """True for a layer whose outputs are its inputs, moved, repeated, or with noise."""
-    return isinstance(layer, _REARRANGING)
+    return isinstance(layer, (*RESHAPING_LAYERS, *_NOISE))
 
 
 def activation_name(layer):
@@ -57,7 +60,7 @@ def activation_name(layer):
     A recurrent layer has that of its cell, a `TimeDistributed` that of the layer in it.
     """
     layer = _inner(layer)
-    for kind, name in _LAYERS.items():
+    for kind, name in ACTIVATION_LAYERS.items():
         if isinstance(layer, kind):
             return name
     function = getattr(layer, "activation", None)

@@ -2,6 +2,7 @@
 
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.logits import wrong_logits
+from keras_deeptricks.diagnostics.doctor.target_wording import shape_by_rows, text_for_numbers
 
 _BINARY = ("binary_crossentropy", "binary_focal_crossentropy")
 _HINGE = ("hinge", "squared_hinge")
@@ -76,14 +77,7 @@ def _of_targets(output):
     kind, label = output.kind, output.loss.label
     target, prediction = output.target, output.prediction
     if kind.kind == "text":
-        yield Finding(
-            "label_shape",
-            "error",
-            output.layer,
-            "The targets are text.",
-            "The loss takes numbers.",
-            "Turn them into 0 and 1.",
-        )
+        yield text_for_numbers(output, "0 and 1")
         return
     classes = None if kind.classes is None else len(kind.classes)
     if kind.low < 0 or kind.high > 1:
@@ -102,8 +96,8 @@ def _of_targets(output):
             code,
             "error",
             output.layer,
-            f"The targets have the shape {_rows(target)} and the predictions {_rows(prediction)} "
-            f"under {label}.",
+            f"The targets have the shape {shape_by_rows(target)} and the predictions "
+            f"{shape_by_rows(prediction)} under {label}.",
             "Each unit needs a target of its own: training fails, or compares each unit with the "
             "same label.",
             remedy,
@@ -181,7 +175,3 @@ def _listed(classes):
 
 def _without_last(shape):
     return shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape
-
-
-def _rows(array):
-    return str(("rows", *array.shape[1:])).replace("'", "")

@@ -20,6 +20,9 @@ from keras_deeptricks.utils.one_batch import as_tensors
 _PROBE_ROWS, _PROBE_ENTRIES = 256, 2_000_000
 # The share of the rows that short runs do not train on.
 _HELD_OUT = 0.2
+# The one longer run: steps, and seconds by the level.
+LONG_RUN_STEPS = 400
+_LONG_RUN_SECONDS = {"quick": 5.0, "full": 30.0}
 
 
 class Case:
@@ -116,6 +119,13 @@ class Case:
     def trials(self):
         """The `RateTrials`: short runs at the given rate and around it."""
         return rate_trials(self)
+
+    @functools.cached_property
+    def long_run(self):
+        """A run of up to `LONG_RUN_STEPS` at the rate that learned most in the trials."""
+        rate = self.trials.runs[self.trials.best].rate
+        with self.short_runs() as runner:
+            return runner.run(rate, LONG_RUN_STEPS, self.look, _LONG_RUN_SECONDS[self.level])
 
     def look(self):
         """The `RunLook` of the model as it is now."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.logits import wrong_logits
+from keras_deeptricks.diagnostics.doctor.target_wording import shape_by_rows
 
 _SPARSE = ("sparse_categorical_crossentropy",)
 _ONE_HOT = ("categorical_crossentropy", "categorical_focal_crossentropy")
@@ -83,7 +84,8 @@ def _of_sparse(output, kind, target, prediction):
     if target.ndim == prediction.ndim and target.shape[-1] == output.units > 1:
         yield _shape(
             output,
-            f"The targets have the shape {_rows(target)}, one column a class, under {label}",
+            f"The targets have the shape {shape_by_rows(target)}, one column a class, under "
+            f"{label}",
             "Use categorical_crossentropy, or whole numbers: y.argmax(axis=-1).",
         )
         return
@@ -113,8 +115,8 @@ def _of_sparse(output, kind, target, prediction):
     if inner != prediction.shape[:-1]:
         yield _shape(
             output,
-            f"The targets have the shape {_rows(target)} and the predictions "
-            f"{_rows(prediction)}, under {label}",
+            f"The targets have the shape {shape_by_rows(target)} and the predictions "
+            f"{shape_by_rows(prediction)}, under {label}",
             "The predictions must have the shape of the targets and one axis of classes more: is a "
             "Flatten or a pooling layer missing, or return_sequences=False?",
         )
@@ -180,8 +182,8 @@ def _of_one_hot(output, kind, target, prediction):
         if whole and target.shape[-1:] != prediction.shape[-1:]:
             yield _shape(
                 output,
-                f"The targets are whole numbers of the shape {_rows(target)}, and {label} wants "
-                f"one column for each of the {output.units} classes",
+                f"The targets are whole numbers of the shape {shape_by_rows(target)}, and {label} "
+                f"wants one column for each of the {output.units} classes",
                 "Use sparse_categorical_crossentropy, or keras.utils.to_categorical(y).",
             )
         elif target.ndim == prediction.ndim:
@@ -197,8 +199,8 @@ def _of_one_hot(output, kind, target, prediction):
         else:
             yield _shape(
                 output,
-                f"The targets have the shape {_rows(target)} and the predictions "
-                f"{_rows(prediction)}",
+                f"The targets have the shape {shape_by_rows(target)} and the predictions "
+                f"{shape_by_rows(prediction)}",
                 "Both must be the same: is a Flatten or a pooling layer missing, or "
                 "return_sequences=False?",
             )
@@ -232,10 +234,6 @@ def _shape(output, evidence, remedy):
         "belong together.",
         remedy,
     )
-
-
-def _rows(array):
-    return str(("rows", *array.shape[1:])).replace("'", "")
 
 
 def _is_whole(values):

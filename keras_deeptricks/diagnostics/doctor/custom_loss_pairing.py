@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_deeptricks.diagnostics.doctor.finding import Finding
+from keras_deeptricks.diagnostics.doctor.target_wording import shape_by_rows
 
 _FEWEST_ROWS = 8
 # A loss that compares all rows with all is the same for permuted targets but for rounding. One
@@ -36,8 +37,8 @@ def custom_loss_pairing(case):
             "error",
             output.layer,
             f"{output.loss.label} gives {given:.5g} for the targets in their order and in the "
-            f"opposite one. Targets have the shape {_rows(target)}, predictions "
-            f"{_rows(prediction)}.",
+            f"opposite one. Targets have the shape {shape_by_rows(target)}, predictions "
+            f"{shape_by_rows(prediction)}.",
             "The loss stretches one over the other, and compares each prediction with the targets "
             "of all rows: the best that the model can learn is their mean.",
             "Give targets and predictions one shape, such as y[:, None], and let the loss neither "
@@ -70,7 +71,3 @@ def _value(loss, target, prediction):
 
 def _differs(a, b, share):
     return abs(a - b) > share * max(abs(a), abs(b), 1e-12)
-
-
-def _rows(array):
-    return str(("rows", *array.shape[1:])).replace("'", "")

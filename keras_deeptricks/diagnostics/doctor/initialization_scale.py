@@ -17,7 +17,7 @@ _LARGE_SIGNAL, _SATURATED = 5.0, 0.5
 # A signal that has become so many times smaller on its way is lost in the biases.
 _FADED = 1e-3
 _RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu")
-_SATURATING = {"tanh": 0.99, "sigmoid": 0.99, "softsign": 0.95, "hard_sigmoid": 0.99}
+_SATURATING = ("tanh", "sigmoid", "softsign", "hard_sigmoid")
 _RESETTING = (*kinds.NORMALIZATION, keras.layers.Add, keras.layers.Multiply, keras.layers.Average)
 
 

@@ -1,5 +1,6 @@
 """Detects targets that nothing can be learned of, and models that do not learn what is there."""
 
+from keras_deeptricks.diagnostics.doctor.case import LONG_RUN_STEPS
 from keras_deeptricks.diagnostics.doctor.codes import CODES
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.rate_comparison import can_train
@@ -14,8 +15,6 @@ _SKILL, _ERRORS = 0.03, 2.5
 # A model with less than this skill on its own training rows does not fit, where a simple method
 # has that much on others.
 _UNDERFIT, _SIMPLE = 0.1, 0.4
-_STEPS = 400
-_SECONDS = {"quick": 5.0, "full": 30.0}
 
 
 def learned_nothing(case):
@@ -40,7 +39,7 @@ def learned_nothing(case):
 
 
 def _unrelated(case, output, simple):
-    run = _long_run(case)
+    run = case.long_run
     if run.after is None:
         return
     held_out = run.after.held_out.get(output.name)
@@ -66,8 +65,8 @@ def _unrelated(case, output, simple):
 
 
 def _underfitting(case, output, simple):
-    run = _long_run(case)
-    if run.after is None or len(run.losses) < _STEPS // 2:
+    run = case.long_run
+    if run.after is None or len(run.losses) < LONG_RUN_STEPS // 2:
         return
     fitted = run.after.fitted.get(output.name)
     if fitted is None or fitted.skill >= _UNDERFIT:
@@ -104,11 +103,3 @@ def _learned(score):
     if score.accuracy is not None:
         return score.z > _ERRORS
     return score.skill > _SKILL
-
-
-def _long_run(case):
-    if "long_run" not in vars(case):
-        rate = case.trials.runs[case.trials.best].rate
-        with case.short_runs() as runner:
-            case.long_run = runner.run(rate, _STEPS, case.look, _SECONDS[case.level])
-    return case.long_run

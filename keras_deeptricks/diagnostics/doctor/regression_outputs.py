@@ -5,6 +5,7 @@ import numpy as np
 from keras_deeptricks.diagnostics.doctor import roles
 from keras_deeptricks.diagnostics.doctor.finding import Finding
 from keras_deeptricks.diagnostics.doctor.objective import REGRESSION
+from keras_deeptricks.diagnostics.doctor.target_wording import shape_by_rows, text_for_numbers
 
 # Share of targets out of the output's reach from which it is told, and from which it is an error:
 # a few that noise has pushed over the edge cost little.
@@ -30,14 +31,7 @@ def regression_outputs(case):
 def _of_regression(output, input_shapes):
     kind, target = output.kind, output.target
     if kind.kind == "text":
-        yield Finding(
-            "label_shape",
-            "error",
-            output.layer,
-            "The targets are text.",
-            "The loss takes numbers.",
-            "Turn them into numbers.",
-        )
+        yield text_for_numbers(output, "numbers")
         return
     misshaped = _shape(output)
     if misshaped is not None:
@@ -76,8 +70,8 @@ def _shape(output):
         code,
         "error",
         output.layer,
-        f"The targets have the shape {_rows(output.target)} and the predictions "
-        f"{_rows(output.prediction)}.",
+        f"The targets have the shape {shape_by_rows(output.target)} and the predictions "
+        f"{shape_by_rows(output.prediction)}.",
         "Training fails, or stretches the smaller one over the larger one and compares what does "
         "not belong together.",
         remedy,
@@ -229,7 +223,3 @@ def _squeezed(array):
     while len(shape) > 1 and shape[-1] == 1:
         shape = shape[:-1]
     return shape
-
-
-def _rows(array):
-    return str(("rows", *array.shape[1:])).replace("'", "")

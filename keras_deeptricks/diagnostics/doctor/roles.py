@@ -3,36 +3,13 @@
 import keras
 
 from keras_deeptricks.diagnostics.doctor import layer_kinds as kinds
+from keras_deeptricks.utils.activation_kinds import ACTIVATION_LAYERS, RESHAPING_LAYERS
 
 _MAX_POOLING = tuple(
     getattr(keras.layers, f"{kind}Pooling{n}D") for kind in ("Max", "GlobalMax") for n in "123"
 )
-_RESHAPING = (
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.ZeroPadding3D,
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Cropping3D,
-    keras.layers.UpSampling1D,
-    keras.layers.UpSampling2D,
-    keras.layers.UpSampling3D,
-    keras.layers.Identity,
-    keras.layers.ActivityRegularization,
-    keras.layers.Masking,
-)
-# Layers that apply an activation and nothing else, by the activation's name.
-_ACTIVATION_LAYERS = {
-    "ReLU": "relu",
-    "LeakyReLU": "leaky_relu",
-    "PReLU": "prelu",
-    "ELU": "elu",
-    "Softmax": "softmax",
-}
+# Interpolating between pixels stays in their range.
+_RESHAPING = (*RESHAPING_LAYERS, keras.layers.UpSampling2D)
 _RESHAPING_OPERATIONS = {"Reshape", "Transpose", "ExpandDims", "Squeeze", "Ravel", "Cast", "Copy"}
 _SCALING_OPERATIONS = {
     *_RESHAPING_OPERATIONS,
@@ -103,8 +80,8 @@ def activation_of(layer):
     layer = kinds.inner_layer(layer)
     kind = type(layer).__name__
     if isinstance(layer, keras.Layer):
-        for name, activation in _ACTIVATION_LAYERS.items():
-            if isinstance(layer, getattr(keras.layers, name)):
+        for acting, activation in ACTIVATION_LAYERS.items():
+            if isinstance(layer, acting):
                 return activation
         if isinstance(layer, keras.layers.RNN) or not hasattr(layer, "activation"):
             return None
@@ -128,8 +105,7 @@ def is_pure_activation(layer):
     """True for layers and operations that apply an activation and nothing else."""
     if not isinstance(layer, keras.Layer):
         return type(layer).__name__ in _ACTIVATION_OPERATIONS
-    acting = tuple(getattr(keras.layers, name) for name in _ACTIVATION_LAYERS)
-    return isinstance(layer, (keras.layers.Activation, *acting))
+    return isinstance(layer, (keras.layers.Activation, *ACTIVATION_LAYERS))
 
 
 def passes_values(layer):

@@ -38,11 +38,9 @@ def look(case):
     train, held = (rows[:_MOST_ROWS] for rows in case.split)
     fitted, spread = _scores(case, train, with_spread=True)
     held_out, _ = _scores(case, held) if len(held) else ({}, {})
-    dead = {}
-    if any(o.activation for o in case.outputs) or case.structure.stages:
-        calls = observed_layers(case.model, case.probe.x, training=False)
-        for name, values in hidden_activations(case.structure, calls, ("relu", "relu6")):
-            dead[name] = dead_share(values)
+    calls = observed_layers(case.model, case.probe.x, training=False)
+    rectified = hidden_activations(case.structure, calls, ("relu", "relu6"))
+    dead = {name: dead_share(values) for name, values in rectified}
     return RunLook(fitted, held_out, spread, dead, [layer.name for layer in alike_layers(case)])
 
 
