@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_deeptricks.diagnostics.batch_overfit_goal import is_hard, kind_of, score_of, scored
 from keras_deeptricks.utils.backend import jit_for_few_calls, random_order_preserved
-from keras_deeptricks.utils.batch_losses import BatchLosses
+from keras_deeptricks.utils.batch_losses import BatchLosses, fit_recorded
 from keras_deeptricks.utils.compiled_step import borrowed_for_training
 from keras_deeptricks.utils.layer_walk import walk_layers
 from keras_deeptricks.utils.one_batch import as_tensors
@@ -107,7 +107,7 @@ def train(model, batch, optimizer, steps, label="", penalties=True, noise=True):
         penalties: False to switch regularizers off.
         noise: False to switch dropout and the like off.
     """
-    recorder = _Recorder(batch, steps)
+    recorder = _Recorder(batch)
     with contextlib.ExitStack() as stack:
         stack.enter_context(random_order_preserved())
         stack.enter_context(preserved(model))
@@ -120,7 +120,7 @@ def train(model, batch, optimizer, steps, label="", penalties=True, noise=True):
         before = _values(model.trainable_variables)
         with patched(_own_logs(model, batch)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model.fit(_Repeated(batch, steps), epochs=1, verbose=0, callbacks=[recorder])
+            fit_recorded(model, recorder, _Repeated(batch, steps))
         after = _values(model.trainable_variables)
         finite = recorder.finite and all(np.isfinite(value).all() for value in after)
         unchanged = [
@@ -259,9 +259,9 @@ class _Repeated(keras.utils.PyDataset):
 class _Recorder(BatchLosses):
     """Ends when the batch is learned."""
 
-    def __init__(self, batch, steps):
+    def __init__(self, batch):
         super().__init__()
-        self.batch, self.steps = batch, steps
+        self.batch = batch
         self.scores, self.finite = [], True
         self._learned = 0
 
@@ -273,7 +273,7 @@ class _Recorder(BatchLosses):
         self.finite = math.isfinite(loss)
         learned = is_learned(self.batch, loss, score, self.losses[0])
         self._learned = self._learned + 1 if learned else 0
-        return not self.finite or self._learned >= _IN_A_ROW or len(self.losses) >= self.steps
+        return not self.finite or self._learned >= _IN_A_ROW
 
 
 def excess_of(batch, loss, first):

@@ -11,7 +11,7 @@ from keras_deeptricks.diagnostics import learning_rate_suggestions as suggestion
 from keras_deeptricks.schedules.log_range import LogRange
 from keras_deeptricks.schedules.shifted import Shifted
 from keras_deeptricks.utils.backend import random_order_preserved
-from keras_deeptricks.utils.batch_losses import BatchLosses
+from keras_deeptricks.utils.batch_losses import BatchLosses, fit_recorded
 from keras_deeptricks.utils.batches import ensure_built, is_arrays, row_count, take_rows
 from keras_deeptricks.utils.checks import check_choice, check_flag, check_integer, check_number
 from keras_deeptricks.utils.compiled_step import (
@@ -186,7 +186,7 @@ def _train(model, schedule, recorder, **data):
             # An exhausted generator would be taken to begin with its first batches again.
             once = hasattr(data["x"], "__next__")
             length = {"steps_per_epoch": recorder.steps} if once else {"epochs": recorder.steps}
-            model.fit(**data, **length, shuffle=False, verbose=0, callbacks=[recorder])
+            fit_recorded(model, recorder, **data, **length, shuffle=False)
 
 
 class _Recorder(BatchLosses):

@@ -1,6 +1,7 @@
 """The one module that knows what differs between the backends."""
 
 import contextlib
+import gc
 import logging
 
 import keras
@@ -90,6 +91,17 @@ def random_order_preserved():
         torch.set_rng_state(state)
         if devices:
             torch.cuda.set_rng_state_all(devices)
+
+
+def free_abandoned_iterators():
+    """Frees what a `fit` that was stopped within an epoch leaves behind, on TensorFlow.
+
+    There the iterator over the data waits for Python's garbage collection with threads that sleep
+    the longer the older they are. Collecting one of some minutes blocks the program for up to a
+    minute.
+    """
+    if keras.config.backend() == "tensorflow":
+        gc.collect()
 
 
 def added_losses_dropped():

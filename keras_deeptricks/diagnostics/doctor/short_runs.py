@@ -8,7 +8,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_deeptricks.utils.batch_losses import BatchLosses
+from keras_deeptricks.utils.batch_losses import BatchLosses, fit_recorded
 from keras_deeptricks.utils.compiled_step import (
     borrowed_for_training,
     clone_optimizer,
@@ -101,7 +101,7 @@ class ShortRuns:
             A `ShortRun`.
         """
         steps = min(steps, self.most_steps)
-        recorder = _Recorder(steps, seconds)
+        recorder = _Recorder(seconds)
         try:
             if rate is not None:
                 unwrap_optimizer(self.model.optimizer).learning_rate = float(rate)
@@ -121,15 +121,15 @@ class ShortRuns:
         chosen = self.sample.take(self._rows(steps))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.model.fit(
+            fit_recorded(
+                self.model,
+                recorder,
                 chosen.x,
                 chosen.y,
                 sample_weight=chosen.sample_weight,
                 class_weight=self.class_weight,
                 batch_size=self.batch_size,
                 shuffle=False,
-                verbose=0,
-                callbacks=[recorder],
             )
 
     def _rows(self, steps):
@@ -157,11 +157,11 @@ def peak_rate(optimizer):
 
 
 class _Recorder(BatchLosses):
-    """Stops when the loss is not finite, or steps or time are up."""
+    """Stops when the loss is not finite or time is up."""
 
-    def __init__(self, steps, seconds):
+    def __init__(self, seconds):
         super().__init__()
-        self.steps, self.seconds = steps, seconds
+        self.seconds = seconds
         self.finite, self.spent = True, 0.0
         self._started = None
 
@@ -172,4 +172,4 @@ class _Recorder(BatchLosses):
         self.spent = now - self._started
         self.losses.append(loss)
         self.finite = math.isfinite(loss)
-        return not self.finite or self.spent > self.seconds or len(self.losses) >= self.steps
+        return not self.finite or self.spent > self.seconds
