@@ -1,6 +1,7 @@
 """Control of a compiled model's training step: its optimizer, its schedules, its trace."""
 
 import contextlib
+import re
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ from keras import ops
 from keras_deeptricks.utils.checks import check_number
 from keras_deeptricks.utils.hyperparameters import ScheduledHyperparameters, is_schedule
 
+# What Keras calls a variable without a name: numbered over all of the program.
+_UNNAMED = re.compile(r"variable(_\d+)?")
 _EXCLUSIONS = (
     "_exclude_from_weight_decay",
     "_exclude_from_weight_decay_pattern",
@@ -206,7 +209,8 @@ def _by_name(optimizer):
     for variable in state_variables(optimizer):
         # Layers of different sub-models may have the same name, and so may their slots. The path
         # depends on who built the optimizer.
-        named.setdefault(variable.name, []).append(variable)
+        name = "variable" if _UNNAMED.fullmatch(variable.name) else variable.name
+        named.setdefault(name, []).append(variable)
     return named
 
 

@@ -274,6 +274,26 @@ def test_a_copied_state_goes_on_as_the_original(index):
     assert_identical(values(first), values(second))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SGD", "RMSprop", "Adam", "AdamW", "Nadam", "Adamax", "Adagrad", "Adadelta", "Ftrl"),
+        *("Lion", "Lamb", "Adafactor"),
+    ],
+)
+def test_the_state_of_every_optimizer_is_copied(name):
+    variables = some_variables()
+    for module in (keras.optimizers, kdt.optimizers):
+        if not hasattr(module, name):
+            continue
+        optimizer = getattr(module, name)(0.5)
+        optimizer.apply([ops.ones(v.shape) for v in variables], variables)
+        clone = clone_optimizer(optimizer, learning_rate=kdt.schedules.Constant(0.1))
+        copy_optimizer_state(optimizer, clone)
+        state = compiled_step.state_variables
+        assert_identical(values(state(optimizer)), values(state(clone)))
+
+
 def test_a_state_is_copied_to_and_from_a_scheduled_rate():
     variables = some_variables()
     optimizer = keras.optimizers.Adam(0.5)
