@@ -10,7 +10,7 @@ import numpy as np
 from keras_deeptricks.diagnostics import learning_rate_suggestions as suggestions_of
 from keras_deeptricks.schedules.log_range import LogRange
 from keras_deeptricks.schedules.shifted import Shifted
-from keras_deeptricks.utils.backend import random_order_preserved
+from keras_deeptricks.utils.backend import home_of, random_order_preserved
 from keras_deeptricks.utils.batch_losses import BatchLosses, fit_recorded
 from keras_deeptricks.utils.batches import ensure_built, is_arrays, row_count, take_rows
 from keras_deeptricks.utils.checks import check_choice, check_flag, check_integer, check_number
@@ -159,7 +159,7 @@ def find_learning_rate(
         x, y, sample_weight = (take_rows(part, order) for part in (x, y, sample_weight))
     ensure_built(model, x)
     recorder = _Recorder(steps, smoothing, factor)
-    with random_order_preserved(), preserved(model):
+    with random_order_preserved(), home_of(model), preserved(model):
         _train(
             model,
             LogRange(low, high, steps),

@@ -1,6 +1,7 @@
 """The one module that knows what differs between the backends."""
 
 import contextlib
+import functools
 import gc
 import logging
 
@@ -236,12 +237,80 @@ def steps_per_execution_for(steps_per_epoch):
 
     TensorFlow spends about half the time of a small dense step on starting it, which
     `steps_per_execution` saves. JAX loops over the steps in Python and gains nothing;
-    torch refuses more than one.
+    torch refuses more than one, and so does TensorFlow for a model on several devices.
     """
-    if keras.config.backend() != "tensorflow" or steps_per_epoch is None:
+    if keras.config.backend() != "tensorflow" or steps_per_epoch is None or replicas() > 1:
         return 1
     check_integer("steps_per_epoch", steps_per_epoch, minimum=1)
     return min(16, steps_per_epoch)
+
+
+def has_data_parallel():
+    """True where Keras trains one model on several devices of one process."""
+    return keras.config.backend() in ("jax", "tensorflow")
+
+
+def devices(kind=None):
+    """The names of the devices of a kind, by default the fastest, such as `("gpu:0", "gpu:1")`."""
+    if has_data_parallel():
+        return tuple(keras.distribution.list_devices(kind))
+    if keras.config.backend() == "torch" and kind != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            return tuple(f"cuda:{place}" for place in range(torch.cuda.device_count()))
+    return ("cpu:0",)
+
+
+def replicated(names):
+    """A scope in which models are built, and trained, as equal copies on several devices."""
+    if keras.config.backend() == "jax":
+        return keras.distribution.DataParallel(devices=list(names)).scope()
+    return _mirrored_strategy(tuple(name.upper() for name in names)).scope()
+
+
+@functools.cache
+def _mirrored_strategy(devices):
+    # One for each set of devices: two would number their messages alike, and models of different
+    # shapes would receive each other's.
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+def replicas():
+    """On how many devices a model that is built here computes, each on its part of a batch."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    distribution = keras.distribution.distribution()
+    if not isinstance(distribution, keras.distribution.DataParallel):
+        return 1
+    return distribution.device_mesh.devices.size
+
+
+def normalizes_by_replica():
+    """True where a batch norm takes the statistics of one device's rows, unless told otherwise.
+
+    JAX computes with whole batches, however they lie on the devices.
+    """
+    return keras.config.backend() == "tensorflow" and replicas() > 1
+
+
+def home_of(model):
+    """The scope that the variables of `model` were made in, where new ones have to be (TensorFlow).
+
+    Keras' `fit` enters it, but not for callbacks, nor does Keras Tuner for what is around `fit`.
+    """
+    if keras.config.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    home = getattr(model, "distribute_strategy", None)
+    if home is None or home is tf.distribute.get_strategy():
+        return contextlib.nullcontext()
+    return home.scope()
 
 
 def device_name():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deeptricks.utils.backend import home_of
 from keras_deeptricks.utils.checks import check_built
 from keras_deeptricks.utils.compiled_step import clone_optimizer
 from keras_deeptricks.utils.trainable_flags import TrainableFlags
@@ -95,9 +96,10 @@ class TrainingState:
         _assign(self.optimizer_variables)
         if self.optimizer is None or self.optimizer_built or not self.optimizer.built:
             return
-        fresh = clone_optimizer(self.optimizer)
-        # Those it was built for: other layers may have been trainable then.
-        fresh.build(self.optimizer._trainable_variables)
+        with home_of(self.model):
+            fresh = clone_optimizer(self.optimizer)
+            # Those it was built for: other layers may have been trainable then.
+            fresh.build(self.optimizer._trainable_variables)
         known = {id(variable) for variable, _ in self.optimizer_variables}
         for variable, new in zip(self.optimizer.variables, fresh.variables, strict=True):
             if id(variable) not in known:
