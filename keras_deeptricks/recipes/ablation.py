@@ -6,13 +6,13 @@ import math
 import keras
 import numpy as np
 
+from keras_deeptricks.assembly.parts import Seeds, assemble, regularizer
+from keras_deeptricks.assembly.targets import understand_targets
+from keras_deeptricks.assembly.training_data import check_inputs
 from keras_deeptricks.callbacks import EarlyStopping, OneCycle
 from keras_deeptricks.diagnostics.learning_rate_search import find_learning_rate
 from keras_deeptricks.initializers.for_activation import for_activation
 from keras_deeptricks.optimizers import SGD, Adam
-from keras_deeptricks.recipes.assembly import Seeds, assemble, regularizer
-from keras_deeptricks.recipes.targets import understand_targets
-from keras_deeptricks.recipes.training_data import check_inputs
 from keras_deeptricks.utils import backend
 from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_deeptricks.recipes.assembly import TASKS
+from keras_deeptricks.assembly.parts import TASKS
 from keras_deeptricks.utils.checks import check_choice
 
 

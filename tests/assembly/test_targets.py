@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_deeptricks.recipes.targets import understand_targets
+from keras_deeptricks.assembly.targets import understand_targets
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,20 @@ def test_self_normalizing_configuration():
     assert kinds(model).count("BatchNormalization") == 0
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_max_norm_limits_the_hidden_units_only(network):
+    model = network((3,), 4, hidden_units=(8, 6), max_norm=0.1, seed=0)
+    model.train_on_batch(TABLE, np.arange(200) % 4)
+    norms = [
+        np.linalg.norm(keras.ops.convert_to_numpy(layer.kernel), axis=0)
+        for layer in dense_layers(model)
+    ]
+    # LeCun's and He's kernels begin with norms of 1 and more; rounding in single precision.
+    assert all(norm.max() <= 0.1 * (1 + 1e-6) for norm in norms[:-1])
+    assert norms[-1].max() > 0.2
+    assert all(layer.kernel_constraint is None for layer in dense_layers(network((3,), 4)))
+
+
 def test_activations_stay_normal_through_32_selu_layers():
     model = kdt.recipes.self_normalizing_network(
         (64,), 2, hidden_units=(256,) * 32, alpha_dropout=0.0, seed=1
@@ -193,6 +207,7 @@ def test_saves_and_loads_without_custom_objects(network, optimizer, tmp_path):
         ({"activation": "nonsense"}, "nonsense"),
         ({"dropout": 1.0}, "dropout"),
         ({"l2": -0.1}, "l2"),
+        ({"max_norm": 0}, "max_norm"),
         ({"optimizer": "adam3"}, "optimizer"),
         ({"precision": "float16"}, "precision"),
         ({"seed": -1}, "seed"),

@@ -2,8 +2,9 @@
 
 import keras
 
+from keras_deeptricks.assembly.parts import Seeds, assemble, regularizer
+from keras_deeptricks.constraints.max_norm import MaxNorm
 from keras_deeptricks.initializers.for_activation import for_activation
-from keras_deeptricks.recipes.assembly import Seeds, assemble, regularizer
 from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
 
 # From this number of hidden layers on, batch norm is worth its cost.
@@ -22,6 +23,7 @@ def default_network(
     activation="elu",
     dropout=0.0,
     l2=0.0,
+    max_norm=None,
     optimizer="momentum",
     learning_rate=None,
     momentum=0.95,
@@ -54,6 +56,9 @@ def default_network(
             `keras_deeptricks.initializers.for_activation`. Defaults to `"elu"`.
         dropout: Rate of dropout after each hidden layer, from 0 to below 1. Defaults to `0.0`.
         l2: Strength of the l2 penalty on the kernels, at least 0. Defaults to `0.0`.
+        max_norm: Limit on the norm of each hidden unit's incoming weights, above 0, or None for
+            none: `keras_deeptricks.constraints.MaxNorm`. The output layer is left free, as by its
+            authors, who advise it with dropout and high learning rates.
         optimizer: `"momentum"` (SGD with Nesterov momentum), `"rmsprop"`, `"nadam"`, or a
             `keras.optimizers.Optimizer`.
         learning_rate: A float or schedule. By default 0.02 for momentum and 0.001 for the others.
@@ -86,7 +91,8 @@ def default_network(
     ```
 
     Reference: Géron, Hands-on machine learning, 2nd and 3rd ed., chapter 11, "Summary and
-    practical guidelines"; He et al., 2015; Clevert et al., 2016; Ioffe & Szegedy, 2015.
+    practical guidelines"; He et al., 2015; Clevert et al., 2016; Ioffe & Szegedy, 2015;
+    Srivastava et al., Dropout, 2014, section 5.1 (max-norm).
     """
     units = _check_units(hidden_units)
     check_choice("normalization", normalization, ("auto", "batch", None))
@@ -103,6 +109,7 @@ def default_network(
             use_bias=not before,
             kernel_initializer=for_activation(activation, seed=seeds.next()),
             kernel_regularizer=regularizer(l2),
+            kernel_constraint=_constraint(max_norm),
             dtype=policy,
         )(tensor)
         if before:
@@ -142,6 +149,7 @@ def self_normalizing_network(
     adapt_to=None,
     adapt_targets_to=None,
     l2=0.0,
+    max_norm=None,
     optimizer="momentum",
     learning_rate=None,
     momentum=0.95,
@@ -156,14 +164,14 @@ def self_normalizing_network(
     Use it for deep plain stacks of dense layers: activations keep mean 0 and variance 1 through
     any number of layers. This holds only for standardized inputs, LeCun initialization and a
     plain stack: skip connections, ordinary dropout, unscaled inputs or another initializer break
-    it, and an l2 penalty bends it.
+    it, and an l2 penalty or a max-norm below the norms of its weights, about 1, bends it.
 
     Args:
         alpha_dropout: Rate of the alpha dropout behind each hidden layer, from 0 to below 1.
             Defaults to `0.1`.
-        input_shape, outputs, hidden_units, task, adapt_to, adapt_targets_to, l2, optimizer,
-        learning_rate, momentum, adaptive_clip_factor, precision, steps_per_execution, seed, name:
-            As in `default_network`.
+        input_shape, outputs, hidden_units, task, adapt_to, adapt_targets_to, l2, max_norm,
+        optimizer, learning_rate, momentum, adaptive_clip_factor, precision, steps_per_execution,
+        seed, name: As in `default_network`.
 
     Returns:
         A compiled `keras.Model`.
@@ -194,6 +202,7 @@ def self_normalizing_network(
             activation="selu",
             kernel_initializer=for_activation("selu", seed=seeds.next()),
             kernel_regularizer=regularizer(l2),
+            kernel_constraint=_constraint(max_norm),
             dtype=policy,
         )(tensor)
         if alpha_dropout:
@@ -232,6 +241,10 @@ def _dense_body(hidden_units, hidden):
         return tensor
 
     return body
+
+
+def _constraint(max_norm):
+    return None if max_norm is None else MaxNorm(check_number("max_norm", max_norm, above=0))
 
 
 def _check_units(hidden_units):

@@ -2,8 +2,8 @@
 
 import keras
 
+from keras_deeptricks.assembly.parts import regularizer
 from keras_deeptricks.initializers.for_activation import for_activation
-from keras_deeptricks.recipes.assembly import regularizer
 from keras_deeptricks.utils.checks import check_integer
 
 # With Keras' momentum of 0.99 the statistics of a deep net lag behind in short trainings.

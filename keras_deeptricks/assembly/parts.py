@@ -7,6 +7,7 @@ from keras_deeptricks.layers.standardization import Standardization
 from keras_deeptricks.losses.standardized_mean_squared_error import StandardizedMeanSquaredError
 from keras_deeptricks.optimizers import SGD, AdaptiveGradientClipping, Nadam, RMSprop
 from keras_deeptricks.utils.checks import check_choice, check_integer, check_number
+from keras_deeptricks.utils.data_parallel import synchronize_batch_norm
 
 TASKS = ("classification", "regression", "binary", "multilabel")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -104,6 +105,7 @@ def assemble(
             deviation = keras.ops.convert_to_numpy(units.deviation).tolist()
         loss = StandardizedMeanSquaredError(deviation)
     model = keras.Model(inputs, tensor, name=name)
+    synchronize_batch_norm(model)
     if adapt_to is not None:
         standardization.adapt(adapt_to)
     model.compile(optimizer, loss, metrics=_metrics(task), steps_per_execution=steps_per_execution)

@@ -1,15 +1,15 @@
 """Residual networks for small images, compiled, and the plain network they are compared with."""
 
-from keras_deeptricks.layers.residual_block import ResidualBlock
-from keras_deeptricks.layers.stochastic_depth import survival_probabilities
-from keras_deeptricks.recipes.assembly import Seeds, assemble, regularizer
-from keras_deeptricks.recipes.image_body import (
+from keras_deeptricks.assembly.image_body import (
     augmented,
     average_pooled,
     check_depth,
     convolution,
     normalized,
 )
+from keras_deeptricks.assembly.parts import Seeds, assemble, regularizer
+from keras_deeptricks.layers.residual_block import ResidualBlock
+from keras_deeptricks.layers.stochastic_depth import survival_probabilities
 from keras_deeptricks.utils.checks import check_choice, check_flag, check_integer, check_number
 
 # Channels double and sizes halve from stage to stage.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_deeptricks.recipes.targets import Targets, check_targets, understand_targets
+from keras_deeptricks.assembly.targets import Targets, check_targets, understand_targets
 from keras_deeptricks.utils.batches import is_arrays
 from keras_deeptricks.utils.checks import check_number
 
@@ -25,6 +25,7 @@ class TrainingData:
         inputs: Data to adapt the standardization to.
         input_shape: Shape of one row.
         targets: The task and its classes.
+        all_targets: The targets of all training rows, as the loss takes them.
         rows: Number of training rows.
         batches: Number of batches of a data set; None for arrays.
     """
@@ -36,6 +37,7 @@ class TrainingData:
     inputs: object
     input_shape: tuple
     targets: Targets
+    all_targets: object
     rows: int
     batches: int | None = None
 
@@ -46,10 +48,16 @@ def prepare(x, y, *, sample_weight, validation_data, validation_split, task, out
     Raises:
         TypeError: The data is of a type that cannot be trained on.
         ValueError: The data is empty, of the wrong rank, NaN or infinite, of mismatched lengths,
-            of a single class, or holds labels in the validation part that the training lacks.
+            of a single class, or holds labels in the validation part that the training lacks; or
+            weights are given beside a data set.
     """
     split = check_number("validation_split", validation_split, minimum=0, below=1)
     if not is_arrays(x) and not isinstance(x, list):
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` is for arrays. A data set yields the weights itself: (inputs, "
+                "targets, weights)."
+            )
         return _prepare_dataset(x, y, validation_data, task, outputs)
     if y is None:
         raise ValueError(
@@ -76,6 +84,7 @@ def prepare(x, y, *, sample_weight, validation_data, validation_split, task, out
         inputs=x,
         input_shape=x.shape[1:],
         targets=targets,
+        all_targets=encoded,
         rows=len(x),
     )
 
@@ -194,6 +203,7 @@ def _prepare_dataset(x, y, validation_data, task, outputs):
         inputs=x,
         input_shape=first.shape[1:],
         targets=targets,
+        all_targets=np.concatenate(labels),
         rows=rows,
         batches=batches,
     )

@@ -7,8 +7,8 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_deeptricks.assembly.targets import Targets
 from keras_deeptricks.diagnostics.learning_rate_search import LearningRateSearch
-from keras_deeptricks.recipes.targets import Targets
 from keras_deeptricks.utils.results import from_json, to_json
 
 _MODEL, _RECORD, _SEARCH = "model.keras", "run.json", "learning_rate_search.json"

@@ -1,14 +1,14 @@
 """Densely connected networks for small images, compiled."""
 
-from keras_deeptricks.layers.dense_block import DenseBlock, DenseTransition
-from keras_deeptricks.recipes.assembly import Seeds, assemble, regularizer
-from keras_deeptricks.recipes.image_body import (
+from keras_deeptricks.assembly.image_body import (
     augmented,
     average_pooled,
     check_depth,
     convolution,
     normalized,
 )
+from keras_deeptricks.assembly.parts import Seeds, assemble, regularizer
+from keras_deeptricks.layers.dense_block import DenseBlock, DenseTransition
 from keras_deeptricks.utils.checks import check_flag, check_integer
 
 _BLOCKS = 3
