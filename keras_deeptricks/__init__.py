@@ -15,7 +15,7 @@ from keras_deeptricks import (
 )
 from keras_deeptricks.version import __version__
 
-_LAZY = ("callbacks", "datasets", "diagnostics", "recipes", "visualization")
+_LAZY = ("callbacks", "datasets", "diagnostics", "recipes", "tuners", "visualization")
 
 __all__ = [
     "__version__",
@@ -31,6 +31,7 @@ __all__ = [
     "optimizers",
     "recipes",
     "schedules",
+    "tuners",
     "visualization",
 ]
 

@@ -9,6 +9,7 @@ from keras_deeptricks.visualization.learning_rate_search import plot_learning_ra
 from keras_deeptricks.visualization.lesion_study import plot_lesion_study
 from keras_deeptricks.visualization.loss_landscape import plot_loss_landscape
 from keras_deeptricks.visualization.schedules import plot_schedules
+from keras_deeptricks.visualization.search import plot_search
 from keras_deeptricks.visualization.training_record import plot_training_record
 from keras_deeptricks.visualization.training_run import plot_training_run
 from keras_deeptricks.visualization.trajectories import animate_trajectories, plot_trajectories
@@ -32,6 +33,7 @@ __all__ = [
     "plot_rejection",
     "plot_reliability",
     "plot_schedules",
+    "plot_search",
     "plot_training_record",
     "plot_training_run",
     "plot_trajectories",
