@@ -28,18 +28,18 @@ def argument_parser(description, images=False):
     datasets = _IMAGES if images else tuple(_SETTINGS)
     parser.add_argument("--dataset", choices=datasets, default="digits")
     default_epochs = "by default 20" if images else "by default 20, 40 for diabetes"
-    parser.add_argument("--epochs", type=_positive, help=default_epochs)
-    parser.add_argument("--seed", type=_natural, default=0, help="the first seed")
-    parser.add_argument("--seeds", type=_positive, default=1, help="how many seeds to run")
+    parser.add_argument("--epochs", type=positive, help=default_epochs)
+    parser.add_argument("--seed", type=natural, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=positive, default=1, help="how many seeds to run")
     parser.add_argument(
         "--output", type=pathlib.Path, default=None, help="folder; by default runs/RECIPE-DATASET"
     )
     parser.add_argument("--quick", action="store_true", help="2 epochs on at most 2,000 rows")
-    parser.add_argument("--batch-size", type=_positive, help="by default chosen by the recipe")
+    parser.add_argument("--batch-size", type=positive, help="by default chosen by the recipe")
     parser.add_argument("--learning-rate", type=float, help="by default found by the range test")
     if not images:
         parser.add_argument(
-            "--hidden-units", type=_positive, nargs="+", help="width of each hidden layer"
+            "--hidden-units", type=positive, nargs="+", help="width of each hidden layer"
         )
     parser.add_argument(
         "--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), default="float32"
@@ -152,14 +152,14 @@ def _save(run, folder):
     print(*saved, sep="\n")
 
 
-def _positive(text):
+def positive(text):
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text}")
     return value
 
 
-def _natural(text):
+def natural(text):
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, not {text}")
