@@ -153,6 +153,7 @@ def _save(run, folder):
 
 
 def positive(text):
+    """A whole number from 1 on, from the command line."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text}")
@@ -160,6 +161,7 @@ def positive(text):
 
 
 def natural(text):
+    """A whole number from 0 on, from the command line."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, not {text}")

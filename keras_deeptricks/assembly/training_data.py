@@ -153,22 +153,42 @@ def _validation(validation_data, targets, x):
 
 def _split(x, y, sample_weight, share, seed):
     """Random rows to validate on, so that sorted data is split fairly."""
-    count = round(len(x) * share)
-    if not 1 <= count < len(x):
-        raise ValueError(
-            f"`validation_split`={share} of {len(x)} rows leaves nothing to validate on or to "
-            "train on. Pass validation_data, or validation_split=0."
-        )
-    order = np.random.default_rng(seed).permutation(len(x))
-    held, kept = np.sort(order[:count]), np.sort(order[count:])
+    kept, held = drawn_rows(len(x), share, seed)
     weights = (None, None) if sample_weight is None else (sample_weight[kept], sample_weight[held])
     validation = (x[held], y[held]) if weights[1] is None else (x[held], y[held], weights[1])
     return x[kept], y[kept], weights[0], validation
 
 
-def _prepare_dataset(x, y, validation_data, task, outputs):
-    if y is not None:
-        raise ValueError("`y` must be None where `x` is a data set that yields (inputs, targets).")
+def drawn_rows(rows, share, seed):
+    """Draws the rows to validate on.
+
+    Args:
+        rows: Number of all rows.
+        share: Share of them to validate on.
+        seed: Whole number that fixes the draw, or None.
+
+    Returns:
+        The pair of the places of the rows to train on and of those to validate on, in order.
+
+    Raises:
+        ValueError: One of the two would be empty.
+    """
+    count = round(rows * share)
+    if not 1 <= count < rows:
+        raise ValueError(
+            f"`validation_split`={share} of {rows} rows leaves nothing to validate on or to "
+            "train on. Pass validation_data."
+        )
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def check_dataset(x):
+    """Refuses what is no data set, or one that can be read only once.
+
+    Raises:
+        TypeError: It is a generator, or nothing that yields batches.
+    """
     if not hasattr(x, "__iter__") and not isinstance(x, keras.utils.PyDataset):
         raise TypeError(
             "`x` must be an array, a tf.data.Dataset, a keras.utils.PyDataset or another iterable "
@@ -176,9 +196,15 @@ def _prepare_dataset(x, y, validation_data, task, outputs):
         )
     if hasattr(x, "__next__"):
         raise TypeError(
-            "`x` is a generator, which can be read only once: a recipe reads the data several "
-            "times. Make it a keras.utils.PyDataset or a tf.data.Dataset, or collect it in arrays."
+            "`x` is a generator, which can be read only once, and the data is read several times. "
+            "Make it a keras.utils.PyDataset or a tf.data.Dataset, or collect it in arrays."
         )
+
+
+def _prepare_dataset(x, y, validation_data, task, outputs):
+    if y is not None:
+        raise ValueError("`y` must be None where `x` is a data set that yields (inputs, targets).")
+    check_dataset(x)
     if hasattr(x, "cardinality") and int(x.cardinality()) == _ENDLESS:
         raise ValueError("`x` is endless: a recipe reads it once to its end. Leave out repeat().")
     first, rows, batches = None, 0, 0

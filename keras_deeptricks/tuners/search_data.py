@@ -5,7 +5,7 @@ import zlib
 import keras
 import numpy as np
 
-from keras_deeptricks.assembly.training_data import prepare
+from keras_deeptricks.assembly.training_data import drawn_rows, prepare
 from keras_deeptricks.utils.batches import is_arrays
 
 _NO_VALIDATION = "`validation_data` is missing: rows can be split off from arrays only."
@@ -192,15 +192,7 @@ def _array_of_list(y):
 
 def _split(x, y, sample_weight, share, seed):
     """Rows drawn at random to validate on, of arrays in any structure."""
-    rows = len(keras.tree.flatten(x)[0])
-    held = round(rows * share)
-    if not 1 <= held < rows:
-        raise ValueError(
-            f"`validation_split`={share} of {rows} rows leaves nothing to validate on or to train "
-            "on. Pass validation_data."
-        )
-    order = np.random.default_rng(seed).permutation(rows)
-    kept, held = np.sort(order[held:]), np.sort(order[:held])
+    kept, held = drawn_rows(len(keras.tree.flatten(x)[0]), share, seed)
 
     def take(part, rows):
         return keras.tree.map_structure(lambda leaf: np.asarray(leaf)[rows], part)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_deeptricks.assembly.parts import DEFAULT_LEARNING_RATES
-from keras_deeptricks.assembly.training_data import check_inputs, dataset_batches
+from keras_deeptricks.assembly.training_data import check_dataset, check_inputs, dataset_batches
 from keras_deeptricks.callbacks import OneCycle, Schedule
 from keras_deeptricks.diagnostics.learning_rate_search import find_learning_rate
 from keras_deeptricks.schedules import Constant, CosineDecay, ExponentialDecay
@@ -142,16 +142,7 @@ def found_rate(model, data, class_weight, optimizer, seed):
 
 
 def _count_batches(x):
-    if hasattr(x, "__next__"):
-        raise TypeError(
-            "`x` is a generator, which can be read only once, and every trial reads the data. "
-            "Make it a keras.utils.PyDataset or a tf.data.Dataset, or collect it in arrays."
-        )
-    if not hasattr(x, "__iter__") and not isinstance(x, keras.utils.PyDataset):
-        raise TypeError(
-            "`x` must be an array, a tf.data.Dataset, a keras.utils.PyDataset or another iterable "
-            f"of batches (inputs, targets). Received: {type(x).__name__}."
-        )
+    check_dataset(x)
     steps = _UNKNOWN
     if hasattr(x, "cardinality"):
         steps = int(x.cardinality())

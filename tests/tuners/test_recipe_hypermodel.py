@@ -10,6 +10,7 @@ import pytest
 from hypermodel_cases import X_VALID, Y_VALID, X, Y, not_on_jax
 
 from keras_deeptricks.tuners import recipe_hypermodel
+from keras_deeptricks.tuners.data_loss import penalty
 from keras_deeptricks.tuners.default_config_hypermodel import DefaultConfigHyperModel
 
 # The Gaussian process of Keras Tuner's Bayesian optimization, of as few trials as here.
@@ -234,14 +235,17 @@ def test_each_execution_of_a_trial_has_weights_of_its_own(tmp_path):
 def test_penalties_have_no_part_in_the_objective():
     y = X[:, 20:21] * 3
     model = DefaultConfigHyperModel(
-        (64,), 1, "regression", space={**TINY, "l2": 10.0, "learning_rate": 1e-9}, adapt_to=X,
-        epochs=1,
+        (64,), 1, "regression", space={**TINY, "l2": 1.0, "learning_rate": 1e-3}, adapt_to=X,
+        adapt_targets_to=y, epochs=1,
     )  # fmt: skip
     hp = keras_tuner.HyperParameters()
     network = model.build(hp)
+    before = penalty(network)
     logs = model.fit(hp, network, X, y, validation_data=(X, y), verbose=0).history
     predictions = network.predict(X, verbose=0)
-    error = np.mean(np.square(predictions - y))
+    error = np.mean(np.square(predictions - y)) / np.var(y)
+    # The penalty is that of the weights at the end of the epoch.
+    assert abs(penalty(network) - before) > 0.01 * before
     assert logs["val_loss"][0] > 1.1 * error
     # Single precision, of the difference of two figures of the same size.
     assert logs["val_data_loss"][0] == pytest.approx(error, rel=1e-4)
