@@ -72,7 +72,8 @@ def _best(oracle, rows):
     if not scored:
         reasons = "; ".join(sorted({row["message"] or row["status"] for row in rows}))[-2000:]
         raise RuntimeError(f"No trial of the search has got a score: {reasons or 'none ran'}")
-    finite = [row for row in scored if not row["metrics"].get(DIVERGED)]
+    # Less than 1 where only some of a trial's executions have diverged.
+    finite = [row for row in scored if row["metrics"].get(DIVERGED) != 1]
     if not finite:
         raise RuntimeError(
             "Every trial of the search has diverged: its loss was not finite from the first epoch "

@@ -1,5 +1,6 @@
 import json
 import pathlib
+import types
 
 import keras
 import keras_tuner
@@ -10,6 +11,7 @@ from hypermodel_cases import not_on_jax
 from keras_deeptricks import tuners
 from keras_deeptricks.tuners import SearchResult, cluster, hyperparameter_search, search
 from keras_deeptricks.tuners.search_data import GivenData, RecipeData
+from keras_deeptricks.tuners.search_outcome import _best
 
 # Keras Tuner asks for the name of the thread in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(currentThread|getName).*:DeprecationWarning")
@@ -300,6 +302,20 @@ def test_a_search_without_a_score_says_why(tmp_path):
     y = X @ np.ones((4, 1), "float32")
     with pytest.raises(RuntimeError, match="division by zero"):
         search(X, y, hypermodel=failing, trials=1, directory=tmp_path)
+
+
+def test_the_best_of_equal_trials_is_the_first_with_a_finite_epoch():
+    def row(name, score, **metrics):
+        return {"trial": name, "score": score, "metrics": metrics, "message": ""}
+
+    oracle = types.SimpleNamespace(
+        objective=keras_tuner.Objective("val_loss", "min"), trials={name: name for name in "0123"}
+    )
+    rows = [row("0", 1.0, diverged=1.0), row("1", None), row("2", 1.0, diverged=0.5), row("3", 1.0)]
+    assert _best(oracle, rows) == "2"
+    assert _best(oracle, rows[3:] + rows[:3]) == "3"
+    with pytest.raises(RuntimeError, match="has diverged"):
+        _best(oracle, rows[:1])
 
 
 def test_nothing_is_returned_in_a_worker(tmp_path, monkeypatch):
