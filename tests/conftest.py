@@ -8,6 +8,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import keras
 import pytest
 
+os.environ["KERAS_BACKEND"] = keras.config.backend()  # of the programs that tests start, too
+
 
 @pytest.fixture(autouse=True)
 def _same_start():
