@@ -79,4 +79,6 @@ def _two_seeds(seed):
     """Seeds for the places and the values, which must not depend on each other."""
     if isinstance(seed, keras.random.SeedGenerator):
         return seed, seed
-    return [int(word) for word in np.random.SeedSequence(abs(seed)).generate_state(2)]
+    words = np.random.SeedSequence(abs(seed)).generate_state(2)
+    # Keras 3.12 on torch takes seeds of 31 bits.
+    return [int(word) % 2**31 for word in words]

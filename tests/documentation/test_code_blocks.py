@@ -23,7 +23,7 @@ def _runs_here(name):
     backend = keras.config.backend()
     if backend == "tensorflow" or os.environ.get("ALL_EXAMPLES") == "1":
         return True
-    return backend == ("jax", "torch")[zlib.crc32(name.encode()) % 2]
+    return backend == ("jax" if zlib.crc32(name.encode()) % 4 == 0 else "torch")
 
 
 def _documented():
