@@ -232,6 +232,120 @@ def _torch_gradients(function, values):
     return result.detach(), others, gradients
 
 
+def hessian_vector_product(function, values, vectors):
+    """The product of the Hessian of a scalar with a vector, eagerly or in a compiled function.
+
+    Args:
+        function: Takes a list of tensors like `values`, returns a scalar tensor.
+        values: List of tensors of float type.
+        vectors: List of tensors of the shapes and types of `values`, together the vector.
+
+    Returns:
+        A list of tensors like `values`: the gradient of (gradient · vector).
+
+    Example:
+
+    ```python
+    from keras import ops
+    from keras_deeptricks.utils.backend import hessian_vector_product
+
+    product = lambda values: values[0][0] ** 2 * values[0][1]  # H = [[2b, 2a], [2a, 0]]
+    point, vector = ops.convert_to_tensor([3.0, 5.0]), ops.convert_to_tensor([1.0, 0.0])
+    (found,) = hessian_vector_product(product, [point], [vector])
+    assert float(found[0]) == 10.0 and float(found[1]) == 6.0
+    ```
+    """
+    names = {"tensorflow": _tensorflow_product, "jax": _jax_product, "torch": _torch_product}
+    return names[keras.config.backend()](function, list(values), list(vectors))
+
+
+def _tensorflow_product(function, values, vectors):
+    import tensorflow as tf
+
+    values = [_tensorflow_tensor(value) for value in values]
+    with tf.GradientTape(watch_accessed_variables=False) as outer:
+        outer.watch(values)
+        _, _, gradients = _tensorflow_gradients(lambda v: (function(v), None), values)
+    return outer.gradient(gradients, values, output_gradients=vectors, unconnected_gradients="zero")
+
+
+def _jax_product(function, values, vectors):
+    import jax
+
+    return jax.jvp(jax.grad(function), (values,), (vectors,))[1]
+
+
+def _torch_product(function, values, vectors):
+    import torch
+
+    with torch.enable_grad():
+        values = [v if v.requires_grad else v.detach().requires_grad_() for v in values]
+        products, result = [None] * len(values), function(values)
+        if result.requires_grad:
+            gradients = torch.autograd.grad(result, values, create_graph=True, allow_unused=True)
+            # A gradient that is constant, or zero, has no gradient of its own.
+            pairs = zip(gradients, vectors, strict=True)
+            pairs = [(g, v) for g, v in pairs if g is not None and g.requires_grad]
+            if pairs:
+                dot = sum((g * v).sum() for g, v in pairs)
+                products = torch.autograd.grad(dot, values, allow_unused=True)
+    return [torch.zeros_like(v) if p is None else p for v, p in zip(values, products, strict=True)]
+
+
+def row_gradients(function, values, rows):
+    """The gradients of a scalar of each row, in one pass, eagerly or in a compiled function.
+
+    Args:
+        function: Takes a list of tensors like `values` and one row of `rows`, returns a scalar.
+        values: List of tensors of float type.
+        rows: A structure of tensors with rows along their first axis.
+
+    Returns:
+        A list of tensors like `values` with an axis of rows before the others.
+
+    Example:
+
+    ```python
+    from keras import ops
+    from keras_deeptricks.utils.backend import row_gradients
+
+    dot = lambda values, row: ops.sum(values[0] * row)
+    rows = ops.convert_to_tensor([[1.0, 2.0], [3.0, 4.0]])
+    (found,) = row_gradients(dot, [ops.zeros(2)], rows)
+    assert ops.convert_to_numpy(found).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    ```
+    """
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.vmap(jax.grad(function), (None, 0))(list(values), rows)
+    if keras.config.backend() == "torch":
+        return _torch_row_gradients(function, [value.detach() for value in values], rows)
+    import tensorflow as tf
+
+    values = [_tensorflow_tensor(value) for value in values]
+    return tf.vectorized_map(
+        lambda row: _tensorflow_gradients(lambda v: (function(v, row), None), values)[2],
+        rows,
+        warn=False,
+    )
+
+
+def _torch_row_gradients(function, values, rows):
+    import torch
+
+    try:
+        return torch.func.vmap(torch.func.grad(function), (None, 0))(values, rows)
+    except RuntimeError:
+        # Keras' convolutions change their memory format, which torch cannot do for all rows at
+        # once. What is wrong with the function itself, the loop will say too.
+        found = []
+        for number in range(len(keras.tree.flatten(rows)[0])):
+            row = keras.tree.map_structure(lambda leaf, n=number: leaf[n], rows)
+            found.append(_torch_gradients(lambda v, row=row: (function(v, row), None), values)[2])
+    return [torch.stack(each) for each in zip(*found, strict=True)]
+
+
 def steps_per_execution_for(steps_per_epoch):
     """How many steps a compiled call should run: 16, or fewer for a short epoch.
 
