@@ -70,6 +70,19 @@ class Subclassed(keras.Model):
         return cls([keras.saving.deserialize_keras_object(layer) for layer in config["inner"]])
 
 
+@keras.saving.register_keras_serializable(package="small_models")
+class Unnamed(keras.Model):
+    """A model of one's own as most are: its layers are made in it, without names."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = keras.layers.Dense(6, activation="tanh")
+        self.scores = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.scores(self.hidden(inputs))
+
+
 def values(variables):
     """Copies of variables as NumPy arrays."""
     return [np.array(ops.convert_to_numpy(variable)) for variable in variables]

@@ -19,6 +19,9 @@ _LAZY = {
     "MonteCarloPrediction": "monte_carlo_prediction",
 }
 
+# Imported when it is first used.
+_SUBPACKAGES = ("pruning",)
+
 __all__ = [
     "BatchNormFolding",
     "BatchNormRefresh",
@@ -31,6 +34,7 @@ __all__ = [
     "fold_batch_norm",
     "freeze",
     "lesion",
+    "pruning",
     "refresh_batch_norm",
     "residual_blocks",
     "unfreeze",
@@ -40,8 +44,10 @@ __all__ = [
 def __getattr__(name):
     if name in _LAZY:
         return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def __dir__():
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *_LAZY, *_SUBPACKAGES})

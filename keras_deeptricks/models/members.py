@@ -1,6 +1,8 @@
 """The members of an ensemble or an average: models, files of weights, or whole files."""
 
+import itertools
 import pathlib
+import random
 import tempfile
 
 import keras
@@ -85,12 +87,14 @@ def is_weights_file(source):
 def copy_model(model):
     """A copy of a built model of any kind with the same weights, not compiled.
 
-    The states of seed generators are copied too; no array is shared.
+    The states of seed generators and the names of layers are copied too; no array is shared.
+    Python's random state, which new layers draw their seeds from, is left as it is.
 
     Raises:
         ValueError: The model cannot be written to a file, as a subclassed one without
             `get_config`.
     """
+    state = random.getstate()
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / f"copy{_WHOLE}"
         try:
@@ -101,9 +105,21 @@ def copy_model(model):
             raise ValueError(
                 f"'{model.name}' cannot be copied: it cannot be saved and loaded. {error}"
             ) from error
+        finally:
+            random.setstate(state)
     # Files have no states of seed generators.
     copy_values(model.variables, copy.variables)
+    _copy_names(model, copy)
     return copy
+
+
+def _copy_names(model, copy):
+    """Has layers that a subclassed model makes itself, and Keras numbers, keep their names."""
+    pairs = list(itertools.zip_longest(walk_layers(model), walk_layers(copy)))
+    if all(type(old) is type(new) for old, new in pairs):
+        for old, new in pairs:
+            if new.name != old.name:
+                new.name = old.name
 
 
 def copy_values(source, target):
