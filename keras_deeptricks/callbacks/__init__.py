@@ -3,6 +3,7 @@
 from keras_deeptricks.callbacks.backup_and_restore import BackupAndRestore
 from keras_deeptricks.callbacks.early_stopping import EarlyStopping
 from keras_deeptricks.callbacks.epoch_chain import EpochChain
+from keras_deeptricks.callbacks.gradual_pruning import GradualPruning
 from keras_deeptricks.callbacks.gradual_unfreezing import GradualUnfreezing
 from keras_deeptricks.callbacks.hyperparameter_log import HyperparameterLog
 from keras_deeptricks.callbacks.one_cycle import OneCycle
@@ -16,6 +17,7 @@ __all__ = [
     "BackupAndRestore",
     "EarlyStopping",
     "EpochChain",
+    "GradualPruning",
     "GradualUnfreezing",
     "HyperparameterLog",
     "OneCycle",

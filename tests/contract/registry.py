@@ -357,6 +357,13 @@ ROWS = [
     ),
     row(kdt.constraints.MaxNorm, {"max_value": 0.5, "axis": (0,)}),
     row(
+        kdt.constraints.FixedMask,
+        # For the 4×5 kernel of the contract's models.
+        {"mask": np.eye(4, 5), "constraint": kdt.constraints.MaxNorm(0.5)},
+        mask=[None, "half", 1, [], [0.5], [["a"]], {"shape": [2]}],
+        constraint=["round", 3],
+    ),
+    row(
         kdt.initializers.HeLeaky,
         {"negative_slope": 0.1, "distribution": "uniform", "seed": 3},
         negative_slope=NO_NUMBERS,
@@ -413,6 +420,18 @@ ROWS = [
         {"backup_dir": tempfile.mkdtemp()},
         backup_dir=[""],
         callbacks=[[keras.callbacks.History()]],
+    ),
+    row(
+        kdt.callbacks.GradualPruning,
+        {"final_sparsity": 0.5},
+        final_sparsity=[*NO_NUMBERS, 0, 1, -0.1],
+        schedule=[None, "cubic", 3, abs],
+        initial_sparsity=[*NO_NUMBERS, -0.1, 0.6],
+        begin_epoch=[None, "first", -1, 0.5],
+        end_epoch=["last", -1, 0.5],
+        every=BAD_STEPS,
+        saliency=[None, "largest", {}, "optimal_brain_damage"],
+        scope=[None, "all"],
     ),
     row(
         kdt.callbacks.GradualUnfreezing,
