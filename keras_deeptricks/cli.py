@@ -8,11 +8,12 @@ import time
 # Widths that suit the size of a data set; depth enough for the technique to show.
 _SETTINGS = {
     "digits": {"epochs": 20},
+    "mnist": {"epochs": 20},
     "fashion_mnist": {"epochs": 20},
     "diabetes": {"epochs": 40, "hidden_units": (32, 16), "l2": 1e-3},
     "breast_cancer": {"epochs": 20, "hidden_units": (64, 32)},
 }
-_IMAGES = ("digits", "fashion_mnist")
+_IMAGES = ("digits", "mnist", "fashion_mnist")
 
 
 def argument_parser(description, images=False):

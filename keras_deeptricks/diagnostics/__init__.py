@@ -20,8 +20,10 @@ from keras_deeptricks.diagnostics.learning_rate_search import (
     find_learning_rate,
 )
 from keras_deeptricks.diagnostics.lesion_study import LesionStudy, lesion_study
+from keras_deeptricks.diagnostics.loss_increase import LossIncrease, loss_increase
 from keras_deeptricks.diagnostics.loss_landscape import LossLandscape, loss_landscape
 from keras_deeptricks.diagnostics.optimizer_trajectory import OptimizerTrajectory, trace_optimizer
+from keras_deeptricks.diagnostics.pruning_curves import PruningCurves, pruning_curves
 from keras_deeptricks.diagnostics.self_normalization import (
     check_self_normalization,
     self_normalization_problems,
@@ -40,8 +42,10 @@ __all__ = [
     "GradientStatistics",
     "LearningRateSearch",
     "LesionStudy",
+    "LossIncrease",
     "LossLandscape",
     "OptimizerTrajectory",
+    "PruningCurves",
     "Surface",
     "ablate",
     "activation_statistics",
@@ -51,8 +55,10 @@ __all__ = [
     "find_learning_rate",
     "gradient_statistics",
     "lesion_study",
+    "loss_increase",
     "loss_landscape",
     "overfit_batch",
+    "pruning_curves",
     "self_normalization_problems",
     "trace_optimizer",
 ]

@@ -8,6 +8,13 @@ from keras_deeptricks.visualization.gradient_statistics import plot_gradient_sta
 from keras_deeptricks.visualization.learning_rate_search import plot_learning_rate_search
 from keras_deeptricks.visualization.lesion_study import plot_lesion_study
 from keras_deeptricks.visualization.loss_landscape import plot_loss_landscape
+from keras_deeptricks.visualization.pruning import (
+    plot_loss_increase,
+    plot_pruning_curves,
+    plot_pruning_rounds,
+    plot_shrink,
+    plot_sparsity,
+)
 from keras_deeptricks.visualization.schedules import plot_schedules
 from keras_deeptricks.visualization.search import plot_search
 from keras_deeptricks.visualization.training_record import plot_training_record
@@ -28,12 +35,17 @@ __all__ = [
     "plot_gradient_statistics",
     "plot_learning_rate_search",
     "plot_lesion_study",
+    "plot_loss_increase",
     "plot_loss_landscape",
     "plot_monte_carlo_prediction",
+    "plot_pruning_curves",
+    "plot_pruning_rounds",
     "plot_rejection",
     "plot_reliability",
     "plot_schedules",
     "plot_search",
+    "plot_shrink",
+    "plot_sparsity",
     "plot_training_record",
     "plot_training_run",
     "plot_trajectories",

@@ -1,5 +1,7 @@
 """Real data sets and their splits."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -28,10 +30,37 @@ def test_the_seed_fixes_the_split():
     assert first.validation_data[1] is first.y_validation
 
 
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    with gzip.open(path, "wb") as file:
+        file.write(header + array.astype("uint8").tobytes())
+
+
+def test_mnist_from_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    folder = tmp_path / "datasets" / "mnist"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    sets = [(rng.integers(0, 256, (n, 3, 2)), rng.integers(0, 10, n)) for n in (5004, 7)]
+    for part, (images, labels) in zip(("train", "t10k"), sets, strict=True):
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)
+    data = kdt.datasets.load("mnist")
+    np.testing.assert_array_equal(data.x_validation, sets[0][0][:5000])
+    np.testing.assert_array_equal(data.x_train, sets[0][0][5000:])
+    np.testing.assert_array_equal(data.y_train, sets[0][1][5000:])
+    np.testing.assert_array_equal(data.x_test, sets[1][0])
+    np.testing.assert_array_equal(data.y_test, sets[1][1])
+
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"\x00\x00\x09\x01" * 3))
+    with pytest.raises(ValueError, match="IDX"):
+        kdt.datasets.load("mnist")
+
+
 @pytest.mark.parametrize(
     "arguments, name",
     [
-        ({"name": "mnist"}, "name"),
+        ({"name": "letters"}, "name"),
         ({"name": "digits", "seed": -1}, "seed"),
         ({"name": "digits", "test_share": 1.0}, "test_share"),
         ({"name": "digits", "validation_share": 0.0}, "validation_share"),
