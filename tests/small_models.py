@@ -107,3 +107,16 @@ def assert_identical(first, second):
         assert a.dtype == b.dtype
         assert a.shape == b.shape
         assert a.tobytes() == b.tobytes()
+
+
+def assert_near(first, second):
+    """Asserts that two lists of predictions with the same weights are equal, but for rounding.
+
+    The order in which a matrix product is summed up depends on where its operands lie in memory.
+    """
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a.dtype == b.dtype
+        # Half precision compares as what it stands for.
+        a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

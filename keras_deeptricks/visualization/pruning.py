@@ -179,7 +179,7 @@ def plot_pruning_rounds(rounds, ax=None, names=None):
     model.compile("adam", "mse")
     x, y = np.ones((32, 4)), np.ones((32, 1))
     _, rounds = iterative_pruning(
-        model, lambda each: each.fit(x, y, verbose=0), final_sparsity=0.9, rounds=2,
+        model, lambda each: each.fit(x, y, verbose=0), final_sparsity=0.75, rounds=2, scope="layer",
         evaluate=lambda each: each.evaluate(x, y, verbose=0),
     )
     kdt.visualization.plot_pruning_rounds(rounds)

@@ -3,7 +3,15 @@
 import keras
 import numpy as np
 import pytest
-from small_models import BACKEND, assert_identical, class_data, dense_model, regression_data, values
+from small_models import (
+    BACKEND,
+    assert_identical,
+    assert_near,
+    class_data,
+    dense_model,
+    regression_data,
+    values,
+)
 
 import keras_deeptricks as kdt
 
@@ -82,7 +90,7 @@ def test_one_member_is_that_member(kind):
     expected = member.predict(x, verbose=0)
     for weights in (None, [0.3]):
         ensemble = Ensemble([member], weights=weights)
-        assert_identical([ensemble.predict(x, verbose=0)], [expected])
+        assert_near([ensemble.predict(x, verbose=0)], [expected])
 
 
 def test_copies_are_one():
@@ -93,7 +101,7 @@ def test_copies_are_one():
         copies[-1].set_weights(member.get_weights())
     x = class_data()[0]
     ensemble = Ensemble(copies)
-    assert_identical([ensemble.predict(x, verbose=0)], [member.predict(x, verbose=0)])
+    assert_near([ensemble.predict(x, verbose=0)], [member.predict(x, verbose=0)])
     assert not ensemble.uncertainty(x, verbose=0, task="regression").std.any()
 
 
@@ -107,7 +115,7 @@ def test_of_files(kind, tmp_path):
     sources = [members[0], str(tmp_path / "one.keras"), tmp_path / "two.weights.h5"]
     ensemble = Ensemble(sources, model=template)
     expected = Ensemble(members).predict(x, verbose=0)
-    assert_identical([ensemble.predict(x, verbose=0)], [expected])
+    assert_near([ensemble.predict(x, verbose=0)], [expected])
     assert ensemble.members[0] is members[0]
     assert template not in ensemble.members
     ensemble.compile("adam", "mse")
@@ -128,14 +136,14 @@ def test_saved_and_loaded(kind, tmp_path):
     assert loaded.member_weights == [1, 2, 3]
     assert loaded.activation is keras.activations.softmax
     expected = ensemble.predict(x, verbose=0)
-    assert_identical([loaded.predict(x, verbose=0)], [expected])
+    assert_near([loaded.predict(x, verbose=0)], [expected])
     assert loaded.evaluate(x, y, verbose=0) == ensemble.evaluate(x, y, verbose=0)
     loaded.fit(x, y, verbose=0)
 
     ensemble.save_weights(tmp_path / "ensemble.weights.h5")
     other = Ensemble(members_of(kind), weights=[1, 2, 3], activation="softmax")
     other.load_weights(tmp_path / "ensemble.weights.h5")
-    assert_identical([other.predict(x, verbose=0)], [expected])
+    assert_near([other.predict(x, verbose=0)], [expected])
 
 
 def test_members_that_were_compiled_bring_no_optimizer(tmp_path):
@@ -151,7 +159,7 @@ def test_members_that_were_compiled_bring_no_optimizer(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "ensemble.keras")
     assert not any(member.compiled for member in loaded.members)
     assert all(member.compiled for member in members)
-    assert_identical([loaded.predict(x, verbose=0)], [ensemble.predict(x, verbose=0)])
+    assert_near([loaded.predict(x, verbose=0)], [ensemble.predict(x, verbose=0)])
 
 
 def test_trains_all_members():
@@ -181,7 +189,7 @@ def test_several_inputs_and_outputs(as_dict, tmp_path):
         np.testing.assert_allclose(found[key], expected, rtol=1e-6, atol=1e-7)
     ensemble.save(tmp_path / "ensemble.keras")
     again = keras.saving.load_model(tmp_path / "ensemble.keras").predict(x, verbose=0)
-    assert_identical(keras.tree.flatten(again), keras.tree.flatten(found))
+    assert_near(keras.tree.flatten(again), keras.tree.flatten(found))
 
     told = ensemble.uncertainty(x, verbose=0, tau=2.0)
     number = told["number" if as_dict else 1]
@@ -225,7 +233,7 @@ def test_mixed_precision_averages_in_float32(policy, tmp_path):
     ensemble.save(tmp_path / "ensemble.keras")
     again = keras.saving.load_model(tmp_path / "ensemble.keras")
     assert again.members[0].layers[-1].dtype_policy.name == policy
-    assert_identical(keras.tree.flatten(again.predict(x, verbose=0)), keras.tree.flatten(found))
+    assert_near(keras.tree.flatten(again.predict(x, verbose=0)), keras.tree.flatten(found))
 
 
 def test_mean_of_float16_members_is_finer_than_float16():

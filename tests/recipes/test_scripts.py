@@ -72,7 +72,7 @@ def test_residual_script_refuses_what_a_network_has_not(capsys):
     assert "no residual blocks" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--dataset", "mnist"]])
+@pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--dataset", "iris"]])
 def test_bad_options(options, capsys):
     with pytest.raises(SystemExit):
         script("default_config").main(options)

@@ -88,11 +88,11 @@ def iterative_pruning(
     model.compile("adam", "mse")
     x, y = np.ones((32, 4)), np.ones((32, 1))
     pruned, rounds = iterative_pruning(
-        model, lambda each: each.fit(x, y, verbose=0), final_sparsity=0.9, rounds=2,
+        model, lambda each: each.fit(x, y, verbose=0), final_sparsity=0.75, rounds=2, scope="layer",
         evaluate=lambda each: each.evaluate(x, y, verbose=0, return_dict=True),
     )
     print(rounds)
-    assert rounds.sparsities[-1] == 0.9
+    assert rounds.sparsities[-1] == 0.75
     ```
 
     Reference: Han, Pool, Tran & Dally, Learning both weights and connections for efficient neural
