@@ -46,8 +46,8 @@ def test_prints_a_table_and_saves(name, dataset, metric, tmp_path, capsys):
 
 
 def test_residual_script(tmp_path, capsys):
-    options = ["--quick", "--network", "plain_net", "--output", str(tmp_path / "out")]
-    (run,) = script("residual").main([*options, "--epochs", "1"])
+    options = ["--quick", "--network", "plain_net", "--depth", "8", "--epochs", "1", "--output"]
+    (run,) = script("residual").main([*options, str(tmp_path / "out")])
     assert "test accuracy" in capsys.readouterr().out
     assert run.settings["recipe"] == "plain net"
     assert run.settings["augmentation"] == ["RandomTranslation"]

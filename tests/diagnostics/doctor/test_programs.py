@@ -15,11 +15,11 @@ HISTORICAL = {"divergence", "plateau", "oscillation"}
 """Codes that are read from the history of a training."""
 
 PAIRS, TWINS, HEALTHY = doctor_programs.PAIRS, doctor_programs.PAIRS, doctor_programs.HEALTHY
-if not os.environ.get("ALL_PROGRAMS"):  # without it two thirds of the faults, and fewer others
+if not os.environ.get("ALL_PROGRAMS"):  # without it half of the faults, and fewer others
     if keras.config.backend() == "torch":  # there only what does not depend on the model
         PAIRS, TWINS, HEALTHY = data_programs.PAIRS, data_programs.PAIRS[::2], HEALTHY[:3]
     elif keras.config.backend() == "jax":  # where a check costs twice as much
-        PAIRS, TWINS, HEALTHY = PAIRS[1::6], PAIRS[1::12], HEALTHY[1::8]
+        PAIRS, TWINS, HEALTHY = PAIRS[1::6], PAIRS[1::12], HEALTHY[1::16]
     else:
         PAIRS, TWINS, HEALTHY = PAIRS[::2], PAIRS[1::4], HEALTHY[::4]
 SEVERITIES = {"warning": ("error", "warning"), "note": ("error", "warning", "note")}
