@@ -63,8 +63,9 @@ def plot_loss_increase(increase, ax=None):
     """Draws the increase of the loss that optimal brain damage predicts, and the one measured.
 
     On the left both against the share of the weights that are pruned; on the right one against the
-    other, with the diagonal on which they agree. The scales are logarithmic, but linear around 0,
-    below about a millionth of the largest value. Of several models the mean is drawn on the left,
+    other, with the diagonal on which they agree, the median ratio measured/predicted and the
+    correlation. The scales are logarithmic, but linear around 0, below about a millionth of the
+    largest value. Of several models the mean is drawn on the left,
     and from the lowest to the highest measurement; on the right each of them.
 
     Args:
@@ -303,10 +304,11 @@ def _draw_against_share(ax, increase):
 
 
 def _draw_agreement(ax, increase):
-    correlation = increase.correlation
+    correlation, ratio = increase.correlation, increase.ratio
     for place, name in enumerate(increase.orders):
         points = increase.predicted[place].ravel(), increase.measured[place].ravel()
-        label = f"{name.replace('_', ' ')}, correlation {correlation[name]:.3f}"
+        words = f"ratio {ratio[name]:.3g}, correlation {correlation[name]:.3f}"
+        label = f"{name.replace('_', ' ')}: {words}"
         ax.plot(*points, "o", color=f"C{place}", markersize=4, alpha=0.7, label=label)
     values = np.concatenate([increase.predicted.ravel(), increase.measured.ravel()])
     ends = [values.min(), values.max()]

@@ -70,7 +70,7 @@ def test_loss_increase():
     lines = labelled(left)
     np.testing.assert_allclose(lines["optimal brain damage, measured"].get_ydata(), [0.001, 0.02])
     np.testing.assert_allclose(left.lines[1].get_ydata(), [0.001, 0.01])
-    points = labelled(right)["random, correlation 1.000"]
+    points = labelled(right)["random: ratio 2.5, correlation 1.000"]
     np.testing.assert_allclose(points.get_xdata(), [0.1, 0.3])
     np.testing.assert_allclose(points.get_ydata(), [0.2, 0.9])
     np.testing.assert_allclose(labelled(right)["equal"].get_xdata(), [0.001, 0.9])
