@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Several processes of several threads each wait for one another: torch takes four times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import keras
 import pytest
