@@ -4,19 +4,9 @@ import keras
 import numpy as np
 
 from keras_deeptricks.models.folding_target import NotFoldable
+from keras_deeptricks.utils.layer_kinds import IDENTITY_LAYERS, NOISE_LAYERS, PADDING_LAYERS
 
 layers = keras.layers
-_IDENTITIES = (layers.Identity, layers.ActivityRegularization)
-# Identities in inference.
-_NOISE = (
-    layers.Dropout,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.SpatialDropout3D,
-    layers.AlphaDropout,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-)
 _GLOBAL_AVERAGES = (
     layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
@@ -25,7 +15,6 @@ _GLOBAL_AVERAGES = (
 _GLOBAL_MAXIMA = (layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D)
 _AVERAGES = (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 _MAXIMA = (layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
-_PADDINGS = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 
 
 def first_pattern(axis, rank, channels):
@@ -52,11 +41,11 @@ def cross(call, pattern, scale, shift, forward, through_dropout):
         NotFoldable: The layer computes something else of scale·x + shift.
     """
     layer, kind = call.layer, type(call.layer)
-    if kind in _NOISE:
+    if kind in NOISE_LAYERS:
         if not through_dropout or call.training:
             raise NotFoldable(f"'{call.name}' ({kind.__name__}) lies between")
         return pattern
-    if kind in _IDENTITIES or (
+    if kind in IDENTITY_LAYERS or (
         kind is layers.Activation and layer.activation is keras.activations.linear
     ):
         return pattern
@@ -69,7 +58,7 @@ def cross(call, pattern, scale, shift, forward, through_dropout):
     if kind is layers.Permute:
         order = [dimension - 1 for dimension in layer.dims]
         return pattern.transpose(order if forward else np.argsort(order))
-    if kind in (*_GLOBAL_AVERAGES, *_GLOBAL_MAXIMA, *_AVERAGES, *_MAXIMA, *_PADDINGS):
+    if kind in (*_GLOBAL_AVERAGES, *_GLOBAL_MAXIMA, *_AVERAGES, *_MAXIMA, *PADDING_LAYERS):
         return _across_window(call, pattern, scale, shift, forward, len(sizes[0]))
     if isinstance(layer, keras.Layer) and len(call.tensors) == 1:
         raise NotFoldable(f"'{call.name}' ({kind.__name__}) is not linear, or not known")
@@ -98,7 +87,7 @@ def _across_window(call, pattern, scale, shift, forward, rank):
         raise NotFoldable(f"its axis is one that '{call.name}' ({kind.__name__}) works along")
     if kind in (*_GLOBAL_MAXIMA, *_MAXIMA) and np.any(scale < 0):
         raise NotFoldable(f"'{call.name}' takes maxima, and some of the scales are negative")
-    if kind in _PADDINGS and np.any(shift != 0):
+    if kind in PADDING_LAYERS and np.any(shift != 0):
         raise NotFoldable(f"'{call.name}' adds zeros, to which the shift is not added")
     if kind in _AVERAGES and layer.padding != "valid":
         raise NotFoldable(f"'{call.name}' averages over its padding")

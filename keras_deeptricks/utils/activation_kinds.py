@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_deeptricks.utils.layer_kinds import IDENTITY_LAYERS, NOISE_LAYERS, PADDING_LAYERS
+
 # Values outside these bounds are saturated: there the slope is a few per cent of the steepest.
 _BOUNDS = {
     "tanh": (-0.99, 0.99),
@@ -30,28 +32,19 @@ RESHAPING_LAYERS = (
     keras.layers.Permute,
     keras.layers.RepeatVector,
     keras.layers.Masking,
-    keras.layers.Identity,
-    keras.layers.ActivityRegularization,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.ZeroPadding3D,
+    *IDENTITY_LAYERS,
+    *PADDING_LAYERS,
     keras.layers.Cropping1D,
     keras.layers.Cropping2D,
     keras.layers.Cropping3D,
     keras.layers.UpSampling1D,
     keras.layers.UpSampling3D,
 )
-_NOISE = (
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-)
 
 
 def only_rearranges(layer):
     """True for a layer whose outputs are its inputs, moved, repeated, or with noise."""
-    return isinstance(layer, (*RESHAPING_LAYERS, *_NOISE))
+    return isinstance(layer, (*RESHAPING_LAYERS, *NOISE_LAYERS))
 
 
 def activation_name(layer):

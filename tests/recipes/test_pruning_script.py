@@ -1,23 +1,16 @@
 """The script on pruning: what it measures, prints and draws."""
 
-import importlib.util
-import pathlib
-
 import keras
 import numpy as np
 import pytest
+import recipe_scripts
 
 import keras_deeptricks as kdt
-
-FILE = pathlib.Path(__file__).parents[2] / "recipes" / "pruning.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("recipe_pruning", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return recipe_scripts.script("pruning")
 
 
 def test_digits(script, tmp_path, capsys, monkeypatch):

@@ -1,20 +1,9 @@
 """The recipe scripts: what they print and what they leave behind."""
 
-import importlib.util
-import pathlib
-
 import pytest
+from recipe_scripts import script
 
 import keras_deeptricks as kdt
-
-FOLDER = pathlib.Path(__file__).parents[2] / "recipes"
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(

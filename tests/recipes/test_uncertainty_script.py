@@ -1,22 +1,15 @@
 """The script on uncertainty: what it measures, prints and draws."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
+import recipe_scripts
 
 import keras_deeptricks as kdt
-
-FILE = pathlib.Path(__file__).parents[2] / "recipes" / "uncertainty.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("recipe_uncertainty", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return recipe_scripts.script("uncertainty")
 
 
 def run(script, dataset, folder, *more):

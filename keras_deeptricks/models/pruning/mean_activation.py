@@ -11,20 +11,11 @@ from keras_deeptricks.models.pruning.unit_graph import UnitGraph
 from keras_deeptricks.utils.activation_kinds import ACTIVATION_LAYERS, activation_name
 from keras_deeptricks.utils.checks import check_number
 from keras_deeptricks.utils.input_batches import InputBatches
+from keras_deeptricks.utils.layer_kinds import IDENTITY_LAYERS, NOISE_LAYERS
 from keras_deeptricks.utils.layer_probe import as_numpy, read_calls
 
 # Between a layer and its activation there may be these, which keep units apart.
-_PASSED = (
-    keras.layers.BatchNormalization,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-)
+_PASSED = (keras.layers.BatchNormalization, *NOISE_LAYERS, *IDENTITY_LAYERS)
 # Layers that are an activation and nothing else.
 _ACTIVATIONS = (
     keras.layers.Activation,

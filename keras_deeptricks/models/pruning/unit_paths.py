@@ -6,22 +6,10 @@ import numpy as np
 from keras_deeptricks.layers.mc_dropout import MCAlphaDropout, MCDropout
 from keras_deeptricks.models.pruning.unit_constants import constants_through, is_elementwise
 from keras_deeptricks.models.pruning.unit_groups import NotShrinkable, Units
+from keras_deeptricks.utils.layer_kinds import IDENTITY_LAYERS, NOISE_LAYERS, PADDING_LAYERS
 
 layers = keras.layers
-_IDENTITIES = (layers.Identity, layers.ActivityRegularization)
-# Identities in inference, unless they are always active.
-_NOISE = (
-    layers.Dropout,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.SpatialDropout3D,
-    layers.AlphaDropout,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    MCDropout,
-    MCAlphaDropout,
-)
-_PADDINGS = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
+_ALWAYS_NOISE = (MCDropout, MCAlphaDropout)
 _WINDOWS = (
     *(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D),
     # The average is that of the pixels without the padding, on every backend.
@@ -31,7 +19,7 @@ _WINDOWS = (
     layers.GlobalAveragePooling3D,
     *(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D),
     *(layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D),
-    *_PADDINGS,
+    *PADDING_LAYERS,
 )
 
 
@@ -46,9 +34,9 @@ def pass_units(call, units):
         NotShrinkable: It mixes units, or is not known.
     """
     layer, kind = call.layer, type(call.layer)
-    if kind in _IDENTITIES:
+    if kind in IDENTITY_LAYERS:
         return units
-    if kind in _NOISE:
+    if kind in (*NOISE_LAYERS, *_ALWAYS_NOISE):
         return _pass_noise(call, units)
     if is_elementwise(layer):
         dtype = keras.backend.standardize_dtype(call.outputs[0].dtype)
@@ -95,7 +83,7 @@ def _pass_noise(call, units):
     shape = getattr(call.layer, "noise_shape", None)
     if shape is not None and shape[units.axis] not in (None, 1):
         raise NotShrinkable(f"the `noise_shape` of '{call.name}' has a size for the units")
-    always = isinstance(call.layer, (MCDropout, MCAlphaDropout))
+    always = isinstance(call.layer, _ALWAYS_NOISE)
     return units.unknown() if always or call.training else units
 
 
@@ -112,6 +100,6 @@ def _pass_window(call, units):
     rank = len(call.outputs[0].shape)
     axis = units.axis if rank == len(call.main_input.shape) else 1
     constants = units.constants
-    if type(call.layer) in _PADDINGS:
+    if type(call.layer) in PADDING_LAYERS:
         constants = np.where(constants == 0, 0.0, np.nan)
     return Units(axis, units.groups, constants)
